@@ -1,0 +1,34 @@
+"""The project's chores. `nox -l` lists them; `nox -s tests` is the one a newcomer runs."""
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint", "types"]
+
+GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The default suite, on every core."""
+    plain = [need for need in GROUPS["tests"] if not need.startswith("torchmultimodal")]
+    session.install("-e", ".", *plain)
+    # torchmultimodal pins packages of its day that its FLAVA does not need.
+    session.install("--no-deps", *(need for need in GROUPS["tests"] if need.startswith("torchmultimodal")))
+    session.run("pytest", "-n", "auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format and lint, without installing the project."""
+    session.install(*GROUPS["lint"])
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types. Reads torch from the environment of `tests`, so that torch is installed once."""
+    session.install(*GROUPS["types"])
+    session.run("pyright", "--pythonpath", ".nox/tests/bin/python")

@@ -1,0 +1,62 @@
+"""The built-in plugin: FLAVA's own parts and presets, registered in the way that a third party registers its."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from .part import PartSpec
+from .plugins import hookimpl
+
+
+@hookimpl
+def flava_parts_specs() -> list[type[PartSpec]]:
+    """Every spec of this package."""
+    from .codebooks.specs import DVAESpec, KMeansSpec
+    from .data.specs import EmojiSpec, GlossesSpec
+    from .encoders.specs import TextTransformerSpec, ViTSpec
+    from .evaluate.specs import RetrievalSpec
+    from .fusion.specs import FusionTransformerSpec
+    from .inputs.specs import WordPieceSpec
+    from .losses.specs import GlobalContrastiveSpec, ITMSpec, MIMSpec, MLMSpec, MMMImageSpec, MMMTextSpec
+    from .maskers.specs import (
+        BertTokenMaskerSpec,
+        BlockMaskerSpec,
+        MismatchMaskerSpec,
+        RandomMaskerSpec,
+        WholeWordMaskerSpec,
+    )
+    from .train.specs import AdamWSpec, ConsoleSpec, JsonLinesSpec, WarmupCosineSpec
+
+    return [
+        ViTSpec,
+        TextTransformerSpec,
+        FusionTransformerSpec,
+        DVAESpec,
+        KMeansSpec,
+        BlockMaskerSpec,
+        RandomMaskerSpec,
+        BertTokenMaskerSpec,
+        WholeWordMaskerSpec,
+        MismatchMaskerSpec,
+        MIMSpec,
+        MLMSpec,
+        MMMImageSpec,
+        MMMTextSpec,
+        ITMSpec,
+        GlobalContrastiveSpec,
+        WordPieceSpec,
+        EmojiSpec,
+        GlossesSpec,
+        AdamWSpec,
+        WarmupCosineSpec,
+        ConsoleSpec,
+        JsonLinesSpec,
+        RetrievalSpec,
+    ]
+
+
+@hookimpl
+def flava_parts_presets() -> Traversable:
+    """FLAVA's own configurations."""
+    return files("flava_parts") / "presets"

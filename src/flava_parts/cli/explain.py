@@ -1,0 +1,111 @@
+"""``flava-parts explain``: what a file means."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Json, Plugins, Set, registry_with
+from .tables import short, table
+
+if TYPE_CHECKING:
+    from ..cost import Cost
+    from ..spec import FlavaSpec
+    from ..wiring import Wiring
+
+
+def explain(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="A model or run file, or a preset.")],
+    changes: Set = None,
+    plugins: Plugins = None,
+    full: Annotated[bool, typer.Option("--full", help="Print every value, and where it comes from, instead.")] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples of a batch; the run's, or 1.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a model is made of: tokens, widths, parameters, operations and memory of a training step."""
+    from ..loading import load
+    from ..spec import FlavaSpec
+    from ..writing import to_yaml
+
+    loaded = load(source, registry=registry_with(plugins), set=changes or [])
+    if full:
+        print(to_yaml(loaded.spec, loaded.origin), end="")
+        return
+    from ..cost import cost
+    from ..wiring import wire
+
+    if isinstance(loaded.spec, FlavaSpec):
+        spec, size, vocab, words = loaded.spec, batch_size or 1, None, None
+    else:
+        run = loaded.spec
+        spec, size = run.model, batch_size or run.train.batch_size
+        vocab, words = run.data.tokenizer.vocab(), run.data.tokenizer.length
+    wiring = wire(spec, vocab)
+    counted = cost(spec, batch_size=size, words=words, vocab=vocab)
+    words = min(words or wiring.text.length, wiring.text.length)
+    print(json.dumps(_as_json(spec, wiring, counted, size, words), indent=2) if as_json else _text(spec, wiring, counted, size, words))
+
+
+def _rows(spec: FlavaSpec, wiring: Wiring, counted: Cost) -> list[dict[str, Any]]:
+    """A row a part: its slot, type, tokens, width, parameters, and the operations of its dearest batch."""
+    tokens: dict[str, tuple[str, int | str]] = {
+        "image_encoder": (f"{wiring.image.prefix} + {wiring.image.grid}", wiring.image.width),
+        "text_encoder": (f"{wiring.text.length}", wiring.text.width),
+    }
+    if wiring.layout is not None:
+        tokens["fusion"] = (f"{wiring.layout.length}", wiring.layout.width)
+    if wiring.codes is not None:
+        tokens["codebook"] = (f"{wiring.codes.grid}", f"{wiring.codes.vocab_size} codes")
+    rows: list[dict[str, Any]] = []
+    parts = {slot: getattr(spec, slot) for slot in type(spec).model_fields if slot != "losses"}
+    parts |= {f"losses.{name}": loss for name, loss in spec.losses.items()}
+    for slot, part in parts.items():
+        length, width = tokens.get(slot, ("", ""))
+        rows.append(
+            {
+                "slot": slot,
+                "type": part.type if part is not None else None,
+                "tokens": length,
+                "width": width,
+                "parameters": counted.parameters.get(slot, 0),
+                "forward": max((counts.get(slot, 0) for counts in counted.forward.values()), default=0),
+            }
+        )
+    return rows
+
+
+def _text(spec: FlavaSpec, wiring: Wiring, counted: Cost, batch_size: int, words: int) -> str:
+    def count(number: int) -> str:
+        return f"{number:,}" if number else ""
+
+    rows = [
+        (
+            row["slot"],
+            row["type"] or "(none)",
+            row["tokens"],
+            str(row["width"]),
+            count(row["parameters"]),
+            short(row["forward"]) if row["forward"] else "",
+        )
+        for row in _rows(spec, wiring, counted)
+    ]
+    rows.append(("total", "", "", "", count(sum(counted.parameters.values())), ""))
+    steps = ", ".join(f"{short(flops, 'FLOP')} for {use}" for use, flops in counted.step.items() if flops)
+    memory = ", ".join(f"{name} {short(size, 'B')}" for name, size in counted.memory.items())
+    batch = f"a batch of {batch_size} with texts of {words} tokens"
+    return "\n".join(
+        [
+            table(("slot", "type", "tokens", "width", "parameters", "forward FLOP"), rows),
+            "",
+            f"A training step, forward and backward, {batch}: {steps}",
+            f"Its memory in float32 with AdamW: {short(sum(counted.memory.values()), 'B')} ({memory})",
+            "Heads are counted at every position, though they run only where something was masked.",
+        ]
+    )
+
+
+def _as_json(spec: FlavaSpec, wiring: Wiring, counted: Cost, batch_size: int, words: int) -> dict[str, Any]:
+    return {"batch_size": batch_size, "words": words, "parts": _rows(spec, wiring, counted), **dataclasses.asdict(counted)}

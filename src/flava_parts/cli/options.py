@@ -1,0 +1,49 @@
+"""The options that several verbs share."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..registry import Registry
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", "-p", metavar="MODULE", help="Also load this plugin: a module's name or a .py file."),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="a.b=VALUE", help="Change one value of the file; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def registry_with(plugins: list[str] | None) -> Registry:
+    """The default registry, or one with these plugins too. Raises InputError for one that cannot be imported."""
+    from ..plugins import default_registry, load_registry
+
+    return load_registry(plugins=[_imported(plugin) for plugin in plugins]) if plugins else default_registry()
+
+
+def _imported(plugin: str) -> ModuleType:
+    try:
+        return _from_file(Path(plugin)) if plugin.endswith(".py") else import_module(plugin)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"-p {plugin}: {type(error).__name__}: {error}") from None
+
+
+def _from_file(path: Path) -> ModuleType:
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[path.stem] = module  # pydantic resolves annotations through it
+    spec.loader.exec_module(module)
+    return module

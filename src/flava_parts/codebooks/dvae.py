@@ -1,0 +1,109 @@
+"""The dVAE codebook: the encoder of DALL-E's discrete VAE (Ramesh et al. 2021, appendix A.2; FLAVA section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..facts import Size
+from .codebook import Codebook
+
+
+class DVAECodebook(Codebook):
+    """Codes of pixels (B, C, H, W) mapped to [0.1, 0.9]: the likeliest of V for each square of 2^(groups - 1) pixels.
+
+    `groups` groups of `blocks` residual blocks; each group but the last halves the image, each but the first doubles
+    the channels. With four groups this is the published encoder. `weights` is ``"random"``, or a file for
+    `load_weights` to read later, or None when they come with a checkpoint.
+    """
+
+    remedy = (
+        "the dVAE codebook has no trained weights; load a checkpoint that holds them, name a safetensors file as "
+        "weights, or say weights: random to predict codes that mean nothing"
+    )
+
+    def __init__(
+        self,
+        *,
+        image_size: Size = 112,
+        channels: int = 3,
+        groups: int = 4,
+        blocks: int = 2,
+        width: int = 256,
+        vocab_size: int = 8192,
+        freeze: bool = True,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(image_size=image_size, channels=channels, weights=weights)
+        self.freeze = freeze
+        widths = [width * 2**group for group in range(groups)]
+        gain = 1 / (groups * blocks) ** 2
+        self.input = _Conv(channels, width, 7)
+        self.groups = nn.ModuleList(
+            nn.Sequential(*(_Block(before if block == 0 else after, after, gain) for block in range(blocks)))
+            for before, after in zip([width, *widths], widths, strict=False)
+        )
+        self.output = _Conv(widths[-1], vocab_size, 1)
+        if weights == "random":
+            self._randomise()
+        if freeze:
+            self._keep_out_of_training()
+
+    def assign(self, pixels: Tensor) -> Tensor:
+        return self._logits(pixels).argmax(dim=1).flatten(1)
+
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """How likely each code is: (B, V, rows, columns) float32, adding up to 1 over V; with gradient unless frozen.
+
+        Raises InputError as `forward` does.
+        """
+        with torch.no_grad() if self.freeze else nullcontext():
+            return self._exactly(lambda exact: self._logits(exact).softmax(dim=1), pixels)
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        """(B, V, rows, columns)."""
+        states = self.input(pixels)
+        for index, group in enumerate(self.groups):
+            states = group(states if index == 0 else functional.max_pool2d(states, 2))
+        return self.output(functional.relu(states))
+
+    def _randomise(self) -> None:
+        """Draw the weights as OpenAI's encoder does: N(0, 1 / (inputs of a unit)), biases 0."""
+        for layer in self.modules():
+            if isinstance(layer, _Conv):
+                nn.init.normal_(layer.weight, std=1 / math.sqrt(layer.weight[0].numel()))
+        self.ready = True
+
+
+class _Conv(nn.Conv2d):
+    """A convolution that keeps the image's size, in float32, of zeros until its weights are known."""
+
+    def __init__(self, before: int, after: int, size: int) -> None:
+        super().__init__(before, after, size, padding=size // 2, dtype=torch.float32)
+
+    def reset_parameters(self) -> None:
+        for value in self.parameters():
+            nn.init.zeros_(value)
+
+
+class _Block(nn.Module):
+    """A residual block (B, before, H, W) -> (B, after, H, W); ``gain`` scales its residual path."""
+
+    def __init__(self, before: int, after: int, gain: float) -> None:
+        super().__init__()
+        inner = after // 4
+        self.gain = gain
+        self.skip = nn.Identity() if before == after else _Conv(before, after, 1)
+        self.path = nn.ModuleList(
+            [_Conv(before, inner, 3), _Conv(inner, inner, 3), _Conv(inner, inner, 3), _Conv(inner, after, 1)]
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        residual = states
+        for conv in self.path:
+            residual = conv(functional.relu(residual))
+        return self.skip(states) + self.gain * residual

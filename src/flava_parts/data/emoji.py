@@ -1,0 +1,67 @@
+"""The emoji that come with the package: pictures with captions."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator
+
+from ..inputs.pictures import open_picture
+from .sample import Sample
+from .tar import Tar
+
+SAMPLES = Path(__file__).with_name("samples")
+HELD_OUT = 205
+"""So many concepts are held out, in Twemoji's drawing only."""
+
+
+class Emoji:
+    """1,026 concepts in two vendors' drawings, 64x64 with transparency: key, picture, and a caption with tags.
+
+    split: "train", 1,847 drawings; "held_out", the 205 Twemoji drawings whose Noto twins are in "train".
+    tags: up to this many tags are drawn at random and put behind the caption, when a generator is given.
+    """
+
+    def __init__(self, *, split: Literal["train", "held_out"] = "train", tags: int = 3) -> None:
+        self.tags = tags
+        noto, twemoji = (Tar(SAMPLES / f"emoji-{vendor}.tar") for vendor in ("noto", "twemoji"))
+        concepts = sorted(twemoji.stems)
+        random.Random(0).shuffle(concepts)
+        held_out = concepts[:HELD_OUT]
+        if split == "held_out":
+            self._places = [(twemoji, stem) for stem in held_out]
+        else:
+            kept = set(twemoji.stems).difference(held_out)
+            self._places = [(noto, stem) for stem in noto.stems]
+            self._places += [(twemoji, stem) for stem in twemoji.stems if stem in kept]
+        self._records: list[dict[str, Any]] = [json.loads(tar.read(stem, "json")) for tar, stem in self._places]
+        self._pictures: dict[int, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def sample(self, index: int, generator: Generator | None = None) -> Sample:
+        """Key ``vendor/codepoints``, picture (64, 64, 4) and caption; with a generator, the caption and random tags."""
+        _, stem = self._places[index]
+        record = self._records[index]
+        words = [record["caption"]]
+        if generator is not None and self.tags:
+            tags = record["tags"]
+            count = int(torch.randint(min(self.tags, len(tags)) + 1, (), generator=generator))
+            words += [tags[i] for i in torch.randperm(len(tags), generator=generator)[:count].tolist()]
+        return Sample(key=f"{record['vendor']}/{stem}", image=self._picture(index), text=", ".join(words))
+
+    def _picture(self, index: int) -> NDArray[np.uint8]:
+        picture = self._pictures.get(index)
+        if picture is None:
+            tar, stem = self._places[index]
+            picture = np.array(open_picture(tar.read(stem, "webp")).convert("RGBA"))
+            picture.flags.writeable = False  # it is handed out again and again
+            self._pictures[index] = picture
+        return picture

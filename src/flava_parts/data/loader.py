@@ -1,0 +1,99 @@
+"""The batches of a run: each a function of seed and step, so that a resumed run sees what it would have seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import InputError
+from ..inputs.pictures import Picture
+from ..inputs.views import Views
+from ..spec import FlavaSpec
+from .keyed import keyed_generator
+from .mixture import Mixture
+from .order import Order
+from .sample import Sample
+from .source import Source
+from .specs import DataSpec, SourceSpec
+
+
+class Batch(NamedTuple):
+    """What one update learns from."""
+
+    stream: str
+    """The name of the stream that it was drawn from."""
+    losses: tuple[str, ...] | None
+    """The losses to compute on it; all that apply if None."""
+    tensors: dict[str, Tensor]
+    """The model's inputs by name, B rows each; nothing is masked yet."""
+
+
+class Batches:
+    """The batches of a run, drawn from its streams in their ratios."""
+
+    def __init__(self, *, data: DataSpec, model: FlavaSpec, batch_size: int, seed: int) -> None:
+        self._data = data
+        self._seed = seed
+        self._tokenizer = data.tokenizer.build()
+        self._views = Views.of(model, data.views)
+        self._mixture = Mixture(ratios={name: stream.ratio for name, stream in data.streams.items()}, seed=seed)
+        self._opened: list[tuple[SourceSpec, Source]] = []  # equal sources are opened once
+        self._sources: dict[str, Source] = {}
+        self._orders: dict[str, Order] = {}
+        for name, stream in data.streams.items():
+            source = next((source for spec, source in self._opened if spec == stream.source), None)
+            if source is None:
+                source = stream.source.build()
+                self._opened.append((stream.source, source))
+            self._sources[name] = source
+            try:
+                self._orders[name] = Order(
+                    size=len(source), batch_size=stream.batch_size or batch_size, key=(seed, "order", name)
+                )
+            except InputError as error:
+                raise InputError(f"data.streams.{name}: {error}") from error
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0."""
+        name, number = self._mixture.turn(step)
+        stream, source = self._data.streams[name], self._sources[name]
+        generator = keyed_generator(self._seed, "batch", step)
+        samples = [source.sample(index, generator) for index in self._orders[name].batch(number)]
+        tensors: dict[str, Tensor] = {}
+        if stream.use != "images":
+            tensors.update(self._tokenizer([_text(sample, name) for sample in samples])._asdict())
+        if stream.use != "texts":
+            views = self._views([_image(sample, name) for sample in samples], generator)
+            tensors["pixel_values"] = views.pixel_values
+            if views.codebook_pixel_values is not None:
+                tensors["codebook_pixel_values"] = views.codebook_pixel_values
+        return Batch(name, stream.losses, tensors)
+
+    def codebook_pixels(self, count: int) -> Tensor:
+        """The codebook's view (n, 3, h, w) of ``count`` of the run's pictures, or of all if there are fewer.
+
+        Whole pictures, drawn by the seed, each source's once: what a codebook is fitted on.
+        """
+        pictures: list[Picture] = []
+        for index, (spec, source) in enumerate(self._opened):
+            if any(stream.use != "texts" and stream.source == spec for stream in self._data.streams.values()):
+                generator = keyed_generator(self._seed, "codebook", index)
+                order = torch.randperm(len(source), generator=generator)[: count - len(pictures)]
+                pictures += [_image(source.sample(i), spec.type) for i in order.tolist()]
+        return self._views.codebook_view(pictures)
+
+
+def _text(sample: Sample, place: str) -> str:
+    if sample.text is None:
+        raise InputError(f"{place}: sample {sample.key} has no text")
+    return sample.text
+
+
+def _image(sample: Sample, place: str) -> NDArray[np.uint8]:
+    if sample.image is None:
+        raise InputError(f"{place}: sample {sample.key} has no picture")
+    return sample.image

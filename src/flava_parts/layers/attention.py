@@ -1,0 +1,91 @@
+"""Multi-head self-attention, and the two ways of telling it about keys: which to keep, and how far away they are."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def keep_bias(keep: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """A keep mask (B, N), true or 1 where a token is real, as what is added to the scores: (B, 1, 1, N).
+
+    The least finite number stands for "never", so that a row without any real token stays finite.
+    """
+    if keep is None:
+        return None
+    never = torch.finfo(dtype).min
+    return torch.zeros(keep.shape, dtype=dtype, device=keep.device).masked_fill(~keep.bool(), never)[:, None, None]
+
+
+class RelativePositions(nn.Module):
+    """Learnt vectors for distances between tokens, added to attention scores.
+
+    With queries alone it is Shaw et al. 2018, equation 4 (on keys); with keys as well, Huang et al. 2020, method 4.
+    Scores gain ``q_i . e_(i-j) / sqrt(d)``, and ``k_j . e_(i-j) / sqrt(d)`` where ``with_keys``.
+    """
+
+    def __init__(self, *, length: int, head_width: int, with_keys: bool) -> None:
+        super().__init__()
+        self.length = length
+        self.with_keys = with_keys
+        self.distances = nn.Embedding(2 * length - 1, head_width)
+
+    def forward(self, query: Tensor, key: Tensor, positions: Tensor) -> Tensor:
+        """Queries and keys (B, heads, N, d) and positions (B or 1, N) to a bias (B, heads, N, N)."""
+        distance = positions[:, :, None] - positions[:, None, :] + self.length - 1
+        vectors = self.distances(distance)
+        bias = torch.einsum("bhid,bijd->bhij", query, vectors.expand(len(query), -1, -1, -1))
+        if self.with_keys:
+            bias = bias + torch.einsum("bhjd,bijd->bhij", key, vectors.expand(len(key), -1, -1, -1))
+        return bias / math.sqrt(query.shape[-1])
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: (B, N, D) to (B, N, D), through torch's scaled dot product attention."""
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        bias: bool = True,
+        dropout: float = 0.0,
+        relative: RelativePositions | None = None,
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width, bias=bias)
+        self.key = nn.Linear(width, width, bias=bias)
+        self.value = nn.Linear(width, width, bias=bias)
+        self.output = nn.Linear(width, width)
+        self.relative = relative
+
+    def forward(
+        self,
+        states: Tensor,
+        bias: Tensor | None = None,
+        positions: Tensor | None = None,
+        *,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend; ``bias`` broadcasts to (B, heads, N, N). Also the weights (B, heads, N, N), if they are asked for."""
+        query, key, value = (
+            layer(states).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        if self.relative is not None and positions is not None:
+            distance_bias = self.relative(query, key, positions)
+            bias = distance_bias if bias is None else bias + distance_bias
+        dropout = self.dropout if self.training else 0.0
+        weights = None
+        if output_attentions:
+            scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+            weights = (scores if bias is None else scores + bias).softmax(dim=-1)
+            weights = F.dropout(weights, dropout)
+            context = weights @ value
+        else:
+            context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+        return self.output(context.transpose(1, 2).flatten(2)), weights

@@ -1,0 +1,139 @@
+"""The pre-norm transformer that all three encoders of FLAVA are made of."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .activation import activation as activation_of
+from .attention import Attention, RelativePositions
+from .output import EncoderOutput
+
+
+class MLP(nn.Module):
+    """Two linear layers around a non-linearity: (B, N, D) to (B, N, D)."""
+
+    def __init__(self, *, width: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, hidden)
+        self.activation = activation_of(activation)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.down(self.activation(self.up(states)))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each normed before, dropped out after, and added to what came in."""
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        activation: str,
+        dropout: float,
+        attention_dropout: float,
+        qkv_bias: bool,
+        norm_eps: float,
+        relative: RelativePositions | None = None,
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, eps=norm_eps)
+        self.attention = Attention(width=width, heads=heads, bias=qkv_bias, dropout=attention_dropout, relative=relative)
+        self.mlp_norm = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp = MLP(width=width, hidden=mlp_width, activation=activation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        states: Tensor,
+        bias: Tensor | None = None,
+        positions: Tensor | None = None,
+        *,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        attended, weights = self.attention(
+            self.attention_norm(states), bias, positions, output_attentions=output_attentions
+        )
+        states = states + self.dropout(attended)
+        return states + self.dropout(self.mlp(self.mlp_norm(states))), weights
+
+
+class Pooler(nn.Module):
+    """BERT's pooler: dense and tanh on the first token, (B, N, D) to (B, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.dense(states[:, 0]).tanh()
+
+
+class Transformer(nn.Module):
+    """A stack of blocks, the final norm, and the optional pooler; the encoders add what comes before.
+
+    Its parts sit directly in the encoder that inherits it, so that a weight is called ``image_encoder.blocks.0...``.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_width: int | None,
+        activation: str,
+        dropout: float,
+        attention_dropout: float,
+        qkv_bias: bool,
+        norm_eps: float,
+        pooler: bool,
+        relative: list[RelativePositions] | None = None,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.blocks = nn.ModuleList(
+            Block(
+                width=width,
+                heads=heads,
+                mlp_width=mlp_width or 4 * width,
+                activation=activation,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                qkv_bias=qkv_bias,
+                norm_eps=norm_eps,
+                relative=relative[index] if relative else None,
+            )
+            for index in range(depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.pooler = Pooler(width) if pooler else None
+
+    def run(
+        self,
+        states: Tensor,
+        bias: Tensor | None = None,
+        positions: Tensor | None = None,
+        *,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> EncoderOutput:
+        """Embedded tokens (B, N, D) through all blocks."""
+        hidden_states = [states]
+        attentions: list[Tensor] = []
+        for block in self.blocks:
+            states, weights = block(states, bias, positions, output_attentions=output_attentions)
+            if output_hidden_states:
+                hidden_states.append(states)
+            if weights is not None:
+                attentions.append(weights)
+        normed = self.norm(states)
+        return EncoderOutput(
+            pre_norm=states,
+            last_hidden_state=normed,
+            pooler_output=self.pooler(normed) if self.pooler is not None else None,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )

@@ -1,0 +1,440 @@
+"""The whole model: mask, encode, fuse, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .facts import IGNORE, STREAM_PASSES, Modality, Pass, Reading, Stream, Streams
+from .layers.output import EncoderOutput
+from .output import Encoded, FlavaOutput, PairScores
+
+if TYPE_CHECKING:
+    from .spec import FlavaSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a forward pass was given, under transformers' names."""
+
+    input_ids: Tensor | None = None
+    input_ids_masked: Tensor | None = None
+    pixel_values: Tensor | None = None
+    codebook_pixel_values: Tensor | None = None
+    attention_mask: Tensor | None = None
+    token_type_ids: Tensor | None = None
+    bool_masked_pos: Tensor | None = None
+    position_ids: Tensor | None = None
+    image_attention_mask: Tensor | None = None
+    mlm_labels: Tensor | None = None
+    mim_labels: Tensor | None = None
+    itm_labels: Tensor | None = None
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        image: set[Modality] = {"image"} if self.pixel_values is not None else set()
+        text: set[Modality] = {"text"} if self.input_ids is not None or self.input_ids_masked is not None else set()
+        return frozenset(image | text)
+
+
+class FlavaForPreTraining(nn.Module):
+    """FLAVA with its pretraining losses (Singh et al. 2022, figure 2).
+
+    Only what an enabled loss, or the caller, asks for is computed. Inputs are never written to.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_encoder: nn.Module,
+        text_encoder: nn.Module,
+        fusion: nn.Module | None,
+        codebook: nn.Module | None,
+        image_masker: Callable[..., Any] | None,
+        text_masker: Callable[..., Any] | None,
+        pair_masker: Callable[..., Any] | None,
+        losses: nn.ModuleDict,
+        readings: Mapping[str, Reading],
+        special_ids: Collection[int] = (),
+        spec: FlavaSpec | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.fusion = fusion
+        self.codebook = codebook
+        self.image_masker = image_masker
+        self.text_masker = text_masker
+        self.pair_masker = pair_masker
+        self.losses = losses
+        self.readings = dict(readings)
+        self.special_ids = tuple(special_ids)
+        self.spec = spec
+
+    # ------------------------------------------------------------------------------------------------ masking
+
+    def mask(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator, *, losses: Collection[str] | None = None
+    ) -> dict[str, Tensor]:
+        """A copy of a batch with the masks and labels that its losses need, where the batch does not have them yet.
+
+        Draws, in this order and only if a loss reads it: mismatched texts (``itm_labels``, (B,)), hidden patches
+        (``bool_masked_pos``, (B, P)), hidden words (``input_ids_masked`` and ``mlm_labels``, (B, L)). Everything comes
+        from ``generator``, on the CPU. ``special_tokens_mask`` (B, L) says which words are never hidden; without it
+        padding and the tokenizer's special ids are not. It is not part of what comes back.
+        """
+        batch = dict(batch)
+        special = batch.pop("special_tokens_mask", None)
+        inputs = _Inputs(**batch)
+        reads = frozenset(
+            stream for name in self._applicable(inputs, losses) for stream in self.readings[name].streams
+        )
+        passes = {STREAM_PASSES[stream] for stream in reads if stream in STREAM_PASSES}
+        if "multimodal_masked" in passes:
+            passes |= {"image_masked", "text_masked"}
+        ids = inputs.input_ids
+        if self.pair_masker is not None and Streams.MATCH_LABELS in reads and ids is not None and "itm_labels" not in batch:
+            pairs = self.pair_masker(len(ids), generator)
+            rows = pairs.texts.to(ids.device)
+            for name in ("input_ids", "attention_mask", "token_type_ids", "position_ids"):
+                if name in batch and len(batch[name]) == len(ids):
+                    batch[name] = batch[name][rows]
+            special = special[rows] if special is not None else None
+            batch["itm_labels"] = pairs.labels.to(ids.device)
+            ids = batch["input_ids"]
+        pixels = inputs.pixel_values
+        if self.image_masker is not None and "image_masked" in passes and pixels is not None:
+            if "bool_masked_pos" not in batch:
+                batch["bool_masked_pos"] = self.image_masker(len(pixels), generator).to(pixels.device)
+        if self.text_masker is not None and "text_masked" in passes and ids is not None:
+            if "input_ids_masked" not in batch:
+                masked = self.text_masker(ids, self._special(ids, batch.get("attention_mask"), special), generator)
+                batch["input_ids_masked"], batch["mlm_labels"] = masked.ids, masked.labels
+        return batch
+
+    def _special(self, ids: Tensor, keep: Tensor | None, special: Tensor | None) -> Tensor:
+        if special is None:
+            special = torch.isin(ids, torch.tensor(self.special_ids, device=ids.device))
+        return special.bool() if keep is None else special.bool() | ~keep.bool()
+
+    # ---------------------------------------------------------------------------------------------- pretraining
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        input_ids_masked: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        codebook_pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        bool_masked_pos: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        image_attention_mask: Tensor | None = None,
+        mlm_labels: Tensor | None = None,
+        mim_labels: Tensor | None = None,
+        itm_labels: Tensor | None = None,
+        *,
+        losses: Collection[str] | None = None,
+        passes: Collection[Pass] = (),
+        output_logits: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> FlavaOutput:
+        """The losses of a batch, which holds images, texts, or pairs of both.
+
+        Args:
+            input_ids: clean texts (B, L).
+            input_ids_masked: the same with words hidden (B, L); the clean ones if not given.
+            pixel_values: images (B, C, H, W).
+            codebook_pixel_values: the codebook's view of them (B, C, h, w), from which ``mim_labels`` follow.
+            attention_mask: (B, L), 1 or true at real words, 0 at padding; all are real if not given.
+            token_type_ids: (B, L) segments; all 0 if not given.
+            bool_masked_pos: (B, P) or (B, rows, columns), true at hidden patches.
+            position_ids: (B or 1, L); counted from 0 if not given.
+            image_attention_mask: (B, P), 1 or true at patches to attend to; all if not given.
+            mlm_labels: (B, L), ids at hidden words, -100 elsewhere.
+            mim_labels: (B, P) or (B, rows, columns), the code of each patch; only those of hidden patches are used.
+            itm_labels: (B,) or (B, 1), 1 where image and text match, 0 where not.
+            losses: names of the losses to compute; all that apply to the batch and have their labels if not given.
+            passes: encoder passes to run even if no loss reads them: ``image``, ``multimodal``, ...
+            output_logits: whether heads run at every position, labelled or not, and also without labels.
+            output_attentions: whether every pass returns its attention weights.
+            output_hidden_states: whether every pass returns the states between its blocks.
+
+        Raises ValueError if the inputs do not fit each other, or a loss asked for by name lacks an input.
+        """
+        inputs = _Inputs(
+            input_ids=input_ids,
+            input_ids_masked=input_ids_masked,
+            pixel_values=pixel_values,
+            codebook_pixel_values=codebook_pixel_values,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            bool_masked_pos=bool_masked_pos,
+            position_ids=position_ids,
+            image_attention_mask=image_attention_mask,
+            mlm_labels=mlm_labels,
+            mim_labels=mim_labels,
+            itm_labels=_match_labels(itm_labels),
+        )
+        _check_batch_sizes(inputs)
+        applicable = self._applicable(inputs, losses)
+        computed = [name for name in applicable if self._has_labels(inputs, name, asked=losses is not None)]
+        headed = applicable if output_logits else computed
+        wanted: set[Pass] = set(passes) | {
+            STREAM_PASSES[stream] for name in headed for stream in self.readings[name].streams if stream in STREAM_PASSES
+        }
+        states = self._run(
+            inputs, wanted, output_attentions=output_attentions, output_hidden_states=output_hidden_states
+        )
+        streams = self._streams(inputs, states)
+        if any(Streams.IMAGE_LABELS in self.readings[name].streams for name in computed):
+            streams[Streams.IMAGE_LABELS] = self._image_labels(inputs, streams.get(Streams.MATCHED))
+        values = {name: self.losses[name](streams, dense=output_logits) for name in computed}
+        logits = {name: value.logits for name, value in values.items() if value.logits is not None}
+        logits |= {name: self._module(name).logits(streams) for name in headed if name not in values}
+        weighted = {name: value.value for name, value in values.items()}
+        return FlavaOutput(
+            loss=torch.stack(list(weighted.values())).sum() if weighted else None,
+            losses=weighted,
+            counts={name: value.count for name, value in values.items()},
+            logits=logits,
+            **states,
+        )
+
+    def _applicable(self, inputs: _Inputs, asked: Collection[str] | None) -> list[str]:
+        """The losses with a weight that are for batches like this one, and among those asked for."""
+        unknown = set(asked or ()) - set(self.losses)
+        if unknown:
+            raise ValueError(f"no loss named {', '.join(sorted(unknown))}; the model has {', '.join(self.losses)}")
+        return [
+            name
+            for name, loss in self.losses.items()
+            if loss.weight and self.readings[name].modalities == inputs.modalities and (asked is None or name in asked)
+        ]
+
+    def _has_labels(self, inputs: _Inputs, name: str, *, asked: bool) -> bool:
+        reads = self.readings[name].streams
+        missing: list[str] = []
+        if Streams.IMAGE_LABELS in reads:
+            from_codebook = self.codebook is not None and inputs.codebook_pixel_values is not None
+            if inputs.mim_labels is None and not from_codebook:
+                missing.append("mim_labels or codebook_pixel_values")
+            elif inputs.bool_masked_pos is None:
+                raise ValueError(f"{name} has labels but no bool_masked_pos, which says where patches are hidden")
+        if Streams.TEXT_LABELS in reads and inputs.mlm_labels is None:
+            missing.append("mlm_labels")
+        if Streams.MATCH_LABELS in reads and inputs.itm_labels is None:
+            missing.append("itm_labels")
+        if missing and asked:
+            raise ValueError(f"{name} was asked for, but there are no {' and no '.join(missing)}")
+        return not missing
+
+    def _streams(self, inputs: _Inputs, states: Mapping[Pass, EncoderOutput]) -> dict[Stream, Tensor]:
+        """Every stream that the passes which ran can give, and the labels that were given with the batch."""
+        streams: dict[Stream, Tensor] = {}
+        if "image" in states:
+            streams[Streams.IMAGE_SUMMARY] = states["image"].last_hidden_state[:, 0]
+        if "text" in states:
+            streams[Streams.TEXT_SUMMARY] = states["text"].last_hidden_state[:, 0]
+        prefix: int = getattr(self.image_encoder, "prefix", 0)
+        if "image_masked" in states:
+            streams[Streams.MASKED_PATCHES] = states["image_masked"].last_hidden_state[:, prefix:]
+        if "text_masked" in states:
+            streams[Streams.MASKED_WORDS] = states["text_masked"].last_hidden_state
+        if "multimodal_masked" in states and self.fusion is not None:
+            fused = states["multimodal_masked"].last_hidden_state
+            layout = self.fusion.layout(
+                patches=states["image_masked"].pre_norm.shape[1] - prefix, words=states["text_masked"].pre_norm.shape[1]
+            )
+            streams[Streams.FUSED_SUMMARY] = fused[:, layout.summary]
+            streams[Streams.FUSED_PATCHES] = fused[:, layout.patches]
+            streams[Streams.FUSED_WORDS] = fused[:, layout.words]
+        matched = None
+        if inputs.itm_labels is not None:
+            streams[Streams.MATCH_LABELS] = inputs.itm_labels
+            judge = self._first("matched")
+            if judge is not None and judge.weight:
+                matched = streams[Streams.MATCHED] = judge.matched(inputs.itm_labels)
+        if inputs.mlm_labels is not None:
+            streams[Streams.TEXT_LABELS] = _where(inputs.mlm_labels, matched)
+        return streams
+
+    def _image_labels(self, inputs: _Inputs, matched: Tensor | None) -> Tensor:
+        """The code of each hidden patch of a true pair (B, P), `IGNORE` elsewhere."""
+        assert inputs.bool_masked_pos is not None
+        masked = inputs.bool_masked_pos.flatten(1).bool()
+        labels = inputs.mim_labels
+        if labels is None:
+            assert self.codebook is not None
+            labels = self.codebook(inputs.codebook_pixel_values)
+        labels = labels.flatten(1)
+        if labels.shape != masked.shape:
+            raise ValueError(f"there are {tuple(labels.shape)} image labels but {tuple(masked.shape)} patches in the mask")
+        return _where(torch.where(masked, labels, IGNORE), matched)
+
+    # ------------------------------------------------------------------------------------------------- encoding
+
+    def _run(self, inputs: _Inputs, wanted: Collection[Pass], **output: bool) -> dict[Pass, EncoderOutput]:
+        """Run the wanted passes, and those they build on. Where nothing is masked, the masked pass is the clean one."""
+        wanted = set(wanted)
+        if "multimodal" in wanted:
+            wanted |= {"image", "text"}
+        if "multimodal_masked" in wanted:
+            wanted |= {"image_masked", "text_masked"}
+        clean_ids, masked_ids = inputs.input_ids, inputs.input_ids_masked
+        same_image, same_text = inputs.bool_masked_pos is None, masked_ids is None
+        states: dict[Pass, EncoderOutput] = {}
+        if inputs.pixel_values is not None:
+            keep = inputs.image_attention_mask
+            if "image" in wanted or (same_image and "image_masked" in wanted):
+                states["image"] = self.image_encoder(inputs.pixel_values, keep=keep, **output)
+            if "image_masked" in wanted:
+                states["image_masked"] = (
+                    states["image"]
+                    if same_image
+                    else self.image_encoder(inputs.pixel_values, inputs.bool_masked_pos, keep=keep, **output)
+                )
+        around = (inputs.attention_mask, inputs.token_type_ids, inputs.position_ids)
+        if clean_ids is not None and ("text" in wanted or (same_text and "text_masked" in wanted)):
+            states["text"] = self.text_encoder(clean_ids, *around, **output)
+        if "text_masked" in wanted and (masked_ids is not None or clean_ids is not None):
+            states["text_masked"] = (
+                states["text"] if masked_ids is None else self.text_encoder(masked_ids, *around, **output)
+            )
+        for fused, image, text in (
+            ("multimodal", "image", "text"),
+            ("multimodal_masked", "image_masked", "text_masked"),
+        ):
+            if fused in wanted and self.fusion is not None and image in states and text in states:
+                states[fused] = self.fusion(
+                    states[image].pre_norm,
+                    states[text].pre_norm,
+                    inputs.image_attention_mask,
+                    inputs.attention_mask,
+                    **output,
+                )
+        return states
+
+    def encode(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        bool_masked_pos: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        image_attention_mask: Tensor | None = None,
+        *,
+        fuse: bool = True,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> Encoded:
+        """The states of images, texts, or both, and of the pairs unless ``fuse`` is false; no losses.
+
+        Shapes are those of `forward`; ``bool_masked_pos`` hides patches. Raises ValueError if images and texts are
+        not equally many.
+        """
+        inputs = _Inputs(
+            input_ids_masked=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            bool_masked_pos=bool_masked_pos,
+            position_ids=position_ids,
+            image_attention_mask=image_attention_mask,
+        )
+        _check_batch_sizes(inputs)
+        wanted: set[Pass] = {"image_masked", "text_masked"} | ({"multimodal_masked"} if fuse else set())
+        states = self._run(
+            inputs, wanted, output_attentions=output_attentions, output_hidden_states=output_hidden_states
+        )
+        return Encoded(
+            image=states.get("image_masked"), text=states.get("text_masked"), multimodal=states.get("multimodal_masked")
+        )
+
+    def embed_image(self, pixel_values: Tensor, image_attention_mask: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) to unit vectors in the shared space (B, projection).
+
+        Raises ValueError if the model has no contrastive loss, whose projections these are.
+        """
+        states = self.image_encoder(pixel_values, keep=image_attention_mask)
+        return self._need("embed_image").embed_image(states.last_hidden_state[:, 0])
+
+    def embed_text(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Texts (B, L) to unit vectors in the shared space (B, projection).
+
+        Raises ValueError if the model has no contrastive loss, whose projections these are.
+        """
+        states = self.text_encoder(input_ids, attention_mask, token_type_ids, position_ids)
+        return self._need("embed_text").embed_text(states.last_hidden_state[:, 0])
+
+    def score_pairs(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> PairScores:
+        """How well each image fits its text, from one clean pass of each encoder.
+
+        ``match_probability`` is None if the model has no matching loss. Raises ValueError without a contrastive one.
+        """
+        judge = self._first("matched")
+        encoded = self.encode(input_ids, pixel_values, attention_mask, token_type_ids, fuse=judge is not None)
+        assert encoded.image is not None and encoded.text is not None
+        shared = self._need("embed_image")
+        image = shared.embed_image(encoded.image.last_hidden_state[:, 0])
+        text = shared.embed_text(encoded.text.last_hidden_state[:, 0])
+        probability = None
+        if judge is not None and encoded.multimodal is not None and self.fusion is not None:
+            summary = self.fusion.layout(patches=0, words=0).summary
+            logits = judge.logits({Streams.FUSED_SUMMARY: encoded.multimodal.last_hidden_state[:, summary]})
+            probability = logits.softmax(dim=-1)[:, 1]
+        return PairScores(similarity=(image * text).sum(dim=-1), match_probability=probability)
+
+    def _module(self, loss: str) -> Any:
+        return self.losses[loss]
+
+    def _first(self, method: str) -> Any:
+        """The first loss that can do something besides being a loss, or None."""
+        return next((loss for loss in self.losses.values() if hasattr(loss, method)), None)
+
+    def _need(self, method: str) -> Any:
+        loss = self._first(method)
+        if loss is None:
+            raise ValueError("the model has no contrastive loss, and so no projections into a shared space")
+        return loss
+
+
+def _match_labels(labels: Tensor | None) -> Tensor | None:
+    """Labels (B,) or (B, 1) as (B,) int64. Raises ValueError for anything but 0 (mismatch) and 1 (match)."""
+    if labels is None:
+        return None
+    # Looking at values on another device would wait for it; there the loss itself refuses what is out of range.
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and not ((labels == 0) | (labels == 1)).all():
+        raise ValueError("itm_labels are 1 where image and text match and 0 where they do not, nothing else")
+    return labels.flatten().long()
+
+
+def _where(labels: Tensor, rows: Tensor | None) -> Tensor:
+    """Labels (B, N), ignored outside the rows (B,)."""
+    return labels if rows is None else torch.where(rows[:, None], labels, IGNORE)
+
+
+def _check_batch_sizes(inputs: _Inputs) -> None:
+    texts = inputs.input_ids if inputs.input_ids is not None else inputs.input_ids_masked
+    if inputs.pixel_values is not None and texts is not None and len(inputs.pixel_values) != len(texts):
+        raise ValueError(
+            f"there are {len(inputs.pixel_values)} images but {len(texts)} texts; a batch of pairs has one text an image"
+        )

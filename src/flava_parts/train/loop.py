@@ -1,0 +1,97 @@
+"""The training loop: batch, mask, losses, update; in plain sight."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ..data.keyed import keyed_generator
+from ..data.loader import Batches
+from ..model import FlavaForPreTraining
+from .checkpoint import save_checkpoint
+from .interruption import Interruption
+from .observers import Observer
+from .schedules import Schedule
+from .specs import TrainSpec
+
+
+@dataclass
+class State:
+    """What changes during a run, and all that a resumed run needs: order, masks and dropout follow from seed and step."""
+
+    model: FlavaForPreTraining
+    optimizer: Optimizer
+    step: int = 0
+    """Updates made so far."""
+
+
+def train(
+    state: State,
+    batches: Batches,
+    spec: TrainSpec,
+    schedule: Schedule,
+    observers: Sequence[Observer],
+    checkpoints: Path,
+    spec_yaml: str,
+) -> bool:
+    """Train until ``spec.steps`` updates are made, or someone interrupts. True if the run is complete.
+
+    In both cases the last thing done is a checkpoint below ``checkpoints``.
+    """
+    model, optimizer = state.model, state.optimizer
+    model.train()
+    device = next(model.parameters()).device
+
+    def save() -> None:
+        save_checkpoint(checkpoints, step=state.step, model=model, optimizer=optimizer, spec_yaml=spec_yaml)
+
+    with Interruption() as interruption:
+        for observer in observers:
+            observer.begin(step=state.step, steps=spec.steps)
+        try:
+            while state.step < spec.steps and not interruption.asked:
+                began = time.perf_counter()
+                step = state.step
+                batch = batches.batch(step)
+                masked = model.mask(batch.tensors, keyed_generator(spec.seed, "mask", step), losses=batch.losses)
+                inputs = {name: tensor.to(device) for name, tensor in masked.items()}
+                loaded = time.perf_counter()
+
+                torch.manual_seed(keyed_generator(spec.seed, "dropout", step).initial_seed())
+                output = model(**inputs, losses=batch.losses)
+                optimizer.zero_grad(set_to_none=True)
+                output.loss.backward()
+                norm = nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm or float("inf"))
+                rate = spec.optimizer.learning_rate * schedule(step)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+                state.step += 1
+
+                seconds = time.perf_counter() - began
+                rows = len(next(iter(inputs.values())))
+                record = {
+                    "step": state.step,
+                    "stream": batch.stream,
+                    "loss": output.loss.item(),
+                    **{f"loss/{name}": loss.item() for name, loss in output.losses.items()},
+                    "gradient_norm": norm.item(),
+                    "learning_rate": rate,
+                    "samples_per_second": rows / seconds,
+                    "data_share": (loaded - began) / seconds,
+                }
+                for observer in observers:
+                    observer.stepped(record)
+                if spec.checkpoint_every and state.step % spec.checkpoint_every == 0:
+                    save()
+        finally:
+            for observer in observers:
+                observer.end()
+        save()
+    return state.step >= spec.steps

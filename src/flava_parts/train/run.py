@@ -1,0 +1,125 @@
+"""A run from beginning to end: compose, fit the codebook, train, evaluate, draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..compose import compose
+from ..data.keyed import keyed_generator
+from ..data.loader import Batches
+from ..errors import InputError
+from ..inputs.processor import Processor
+from ..loading import load_run
+from ..model import FlavaForPreTraining
+from ..spec import RunSpec
+from ..writing import to_yaml
+from .checkpoint import SPEC, load_model, load_optimizer, newest_checkpoint, step_of
+from .loop import State, train
+
+CHECKPOINTS = "checkpoints"
+CODEBOOK_IMAGES = 2000
+"""A codebook is fitted on so many pictures of the run, or on all if there are fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: whether it is complete, after how many updates, what was measured, and which pictures show it."""
+
+    complete: bool
+    step: int
+    metrics: dict[str, float]
+    pictures: tuple[Path, ...]
+
+
+def run(spec: RunSpec, folder: Path, *, resume: Path | None = None, log: Callable[[str], None] = print) -> Outcome:
+    """Do what a run spec says, in ``folder``, which then holds `spec.yaml`, `metrics.jsonl`, checkpoints and pictures.
+
+    ``resume`` is the checkpoint to go on from. The same spec, seed and number of threads give the same numbers, bit
+    for bit. Raises InputError if the folder holds another run.
+    """
+    torch.use_deterministic_algorithms(mode=True)
+    spec_yaml = to_yaml(spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder / SPEC, spec_yaml)
+    torch.manual_seed(spec.train.seed)
+    model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
+    batches = Batches(data=spec.data, model=spec.model, batch_size=spec.train.batch_size, seed=spec.train.seed)
+    state = State(model=model, optimizer=spec.train.optimizer.build(model=model))
+    if resume is not None:
+        load_model(resume, model)
+        load_optimizer(resume, model, state.optimizer)
+        state.step = step_of(resume)
+        log(f"going on from {resume}, after {state.step} of {spec.train.steps} steps")
+    elif spec.model.codebook is not None and spec.model.codebook.learns_from_images:
+        fit_codebook(model, batches, spec, folder, log)
+    observers = [observer.build(folder=folder) for observer in spec.observers.values()]
+    complete = train(
+        state,
+        batches,
+        spec.train,
+        spec.train.schedule.build(steps=spec.train.steps),
+        observers,
+        folder / CHECKPOINTS,
+        spec_yaml,
+    )
+    if not complete:
+        return Outcome(complete=False, step=state.step, metrics={}, pictures=())
+    processor = Processor.of(spec.model, spec.data)
+    metrics: dict[str, float] = {}
+    results = {}
+    for name, evaluation in spec.evaluate.items():
+        results[name] = evaluation.build()(model, processor)
+        metrics |= {f"{name}/{key}": value for key, value in results[name].record.items()}
+    if metrics:
+        for observer in observers:
+            observer.evaluated({"step": state.step, **metrics})
+    from ..report.pictures import draw_pictures
+
+    return Outcome(
+        complete=True,
+        step=state.step,
+        metrics=metrics,
+        pictures=draw_pictures(folder, model=model, processor=processor, results=results, seed=spec.train.seed),
+    )
+
+
+def fit_codebook(
+    model: FlavaForPreTraining, batches: Batches, spec: RunSpec, folder: Path, log: Callable[[str], None]
+) -> None:
+    """Fit the codebook on the run's own images, and keep it as `codebook.safetensors`."""
+    pixels = batches.codebook_pixels(CODEBOOK_IMAGES)
+    assert spec.model.codebook is not None
+    log(f"fitting {spec.model.codebook.codes.vocab_size} codes on {len(pixels)} pictures")
+    model.codebook.fit(pixels, keyed_generator(spec.train.seed, "codebook"))
+    model.codebook.save(folder / "codebook.safetensors")
+
+
+def checkpoint_of(folder: Path, resume: str) -> Path | None:
+    """The checkpoint that ``--resume`` means: `auto` the newest in the folder, `never` none, else a checkpoint's path.
+
+    Raises InputError if there is nothing at the path, or `never` meets a folder that has a checkpoint already.
+    """
+    newest = newest_checkpoint(folder / CHECKPOINTS)
+    if resume == "auto":
+        return newest
+    if resume == "never":
+        if newest is not None:
+            raise InputError(f"{folder}: holds a run already; choose another --out, or go on with --resume auto")
+        return None
+    if not (Path(resume) / SPEC).is_file():
+        raise InputError(f"{resume}: is not a checkpoint; `auto` finds the newest of --out")
+    return Path(resume)
+
+
+def _claim(path: Path, spec_yaml: str) -> None:
+    """Write the resolved spec, or see that the folder's is the same."""
+    if not path.exists():
+        path.write_text(spec_yaml, encoding="utf-8")
+        return
+    here, there = load_run(spec_yaml), load_run(path)
+    if here != there:
+        raise InputError(f"{path}: the folder holds a run with another spec; choose another --out")

@@ -1,0 +1,44 @@
+"""Hypothesis profiles, and distributions that are installed for one test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib import invalidate_caches
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("dev", deadline=None, max_examples=30)
+settings.register_profile("ci", deadline=None, max_examples=200)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+FakeDistribution = Callable[[str, str, str, str], None]
+
+
+@pytest.fixture
+def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDistribution]:
+    """`fake_distribution(name, version, entry_point, source)` installs a distribution whose module is `source`.
+
+    It writes the module and a `.dist-info` folder into a folder on `sys.path`: a real entry point, without pip.
+    """
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    modules: list[str] = []
+
+    def install(name: str, version: str, entry_point: str, source: str) -> None:
+        module = f"fake_{name.replace('-', '_')}"
+        (folder / f"{module}.py").write_text(source, encoding="utf-8")
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text(f"[flava_parts]\n{entry_point} = {module}\n", encoding="utf-8")
+        modules.append(module)
+        invalidate_caches()
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)

@@ -1,0 +1,19 @@
+"""One thread: what runs beside these tests has the other cores."""
+
+import logging
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_references():
+    logging.getLogger("transformers").setLevel(logging.ERROR)
