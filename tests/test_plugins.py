@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -72,7 +73,8 @@ def test_an_installed_plugin_adds_its_part(fake_distribution: FakeDistribution) 
 
     assert [] == broken(registry)
     assert "plugin 'acme' (flava-parts-acme 0.2)" == str(registry.entries["acme.colour"].origin)
-    assert {"image_size": 14, "channels": 3, "levels": 8} == spec.codebook and spec.codebook.arguments()
+    assert spec.codebook is not None
+    assert {"image_size": 14, "channels": 3, "levels": 8} == spec.codebook.arguments()
 
 
 def test_a_plugin_that_cannot_be_imported(fake_distribution: FakeDistribution) -> None:
@@ -239,11 +241,9 @@ def test_the_same_part_twice_is_not_contested(fake_distribution: FakeDistributio
     assert "acme.colour" in registry.entries
 
 
-def test_presets_of_a_plugin(fake_distribution: FakeDistribution, tmp_path: object) -> None:
+def test_presets_of_a_plugin(fake_distribution: FakeDistribution, tmp_path: Path) -> None:
     """A folder of YAML files is a set of presets; one in our namespace is refused."""
-    from pathlib import Path
-
-    folder = Path(str(tmp_path)) / "presets"
+    folder = tmp_path / "presets"
     folder.mkdir()
     (folder / "acme.small.yaml").write_text("base: flava.tiny\nimage_encoder: {depth: 1}\n")
     (folder / "flava.mine.yaml").write_text("{}")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .errors import PluginError as PluginError
     from .errors import Problem as Problem
     from .errors import SpecError as SpecError
+    from .interop.pretrained import load_pretrained as load_pretrained
+    from .interop.pretrained import load_processor as load_processor
     from .loading import load_any as load_any
     from .loading import load_run as load_run
     from .loading import load_spec as load_spec
@@ -39,6 +41,8 @@ _HOMES = {
     "PluginError": "errors",
     "Problem": "errors",
     "SpecError": "errors",
+    "load_pretrained": "interop.pretrained",
+    "load_processor": "interop.pretrained",
     "load_any": "loading",
     "load_run": "loading",
     "load_spec": "loading",

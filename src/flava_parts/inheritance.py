@@ -52,11 +52,13 @@ class Reader:
             explicit = not isinstance(source, str)
             tree = self._file(os.fspath(source), Node(None), (), (), explicit=explicit)
         for number, assignment in enumerate(assignments, start=1):
-            tree = self._merged(tree, self._assigned(assignment, Mark(f"--set #{number}")), ())
+            tree = self._merged(tree, self._assigned(assignment, Mark(f"--set #{number}")), (), in_place=True)
         return self._typed(tree, (), self._default_types)
 
     def _file(self, name: str, asked: Node, loc: Loc, chain: tuple[_Place, ...], *, explicit: bool = False) -> Node:
         """The resolved tree of the file or preset that ``asked`` names, written in the last of ``chain``."""
+        if "\0" in name:
+            raise self._wrong(loc, f"cannot read {name!r}: no file has such a name", asked)
         place = self._place(name, asked, loc, chain, explicit)
         names = [other.identity for other in chain]
         if place.identity in names:
@@ -71,9 +73,8 @@ class Reader:
             else:
                 with Path(place.identity).open("rb") as file:
                     text = file.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise self._wrong(loc, f"cannot read {place.name!r}: {reason}", asked) from None
+        except OSError as error:
+            raise self._wrong(loc, f"cannot read {place.name!r}: {error.strerror or error}", asked) from None
         tree = parse(text, place.name)
         if not tree.is_block:
             raise SpecError([Problem(loc, "a file should hold a block of fields", source=tree.mark)])
@@ -115,13 +116,15 @@ class Reader:
             raise self._wrong((*loc, BASE), "should be the name of a preset or the path of a file", base)
         return self._merged(self._file(base.value, base, loc, chain), own, loc)
 
-    def _merged(self, old: Node, new: Node, loc: Loc) -> Node:
+    def _merged(self, old: Node, new: Node, loc: Loc, *, in_place: bool = False) -> Node:
+        """``new`` over ``old``; ``in_place``, blocks of both stay where ``old`` has them."""
         if not (old.is_block and new.is_block) or self._changes_type(old, new, loc):
             return new
         merged = dict(old.value)
         for name, child in new.value.items():
-            merged[name] = self._merged(merged[name], child, (*loc, name)) if name in merged else child
-        return Node(merged, new.mark, new.key)
+            merged[name] = self._merged(merged[name], child, (*loc, name), in_place=in_place) if name in merged else child
+        placed = old if in_place else new
+        return Node(merged, placed.mark, placed.key)
 
     def _changes_type(self, old: Node, new: Node, loc: Loc) -> bool:
         if TYPE not in new.value:
@@ -168,7 +171,7 @@ def default_types_of(spec: type[Spec]) -> Iterator[tuple[Loc, str]]:
         entries = {(name, key): entry for key, entry in default.items()} if isinstance(default, dict) else {(name,): default}
         for loc, entry in entries.items():
             if isinstance(entry, PartSpec):
-                yield loc, entry.type
+                yield loc, entry.type_name()
             elif isinstance(entry, Spec):
                 yield from ((loc + inner, part) for inner, part in default_types_of(type(entry)))
         if field.is_required() and isinstance(field.annotation, type) and issubclass(field.annotation, Spec):

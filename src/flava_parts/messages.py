@@ -91,11 +91,9 @@ def blocks_of(
         child = written.get(name)
         entries: dict[Loc, tuple[Node | None, Any]] = {(*loc, name): (child, default)}
         if many:
-            names = child.value if child is not None and child.is_block else default if isinstance(default, dict) else {}
-            known = default if isinstance(default, dict) else {}
-            entries = {
-                (*loc, name, key): (child.value[key] if child is not None else None, known.get(key)) for key in names
-            }
+            known: dict[str, Any] = default if isinstance(default, dict) else {}
+            given: dict[str, Node | None] = dict.fromkeys(known) if child is None else child.value if child.is_block else {}
+            entries = {(*loc, name, key): (entry, known.get(key)) for key, entry in given.items()}
         for inner, (entry, fallback) in entries.items():
             found = _spec_of(entry, fallback, base, registry)
             if found is not None:

@@ -40,8 +40,6 @@ class PartSpec(Spec):
     kind: ClassVar[str] = ""
     """The slot family that this part can fill, set by the abstract spec of the kind."""
 
-    type: str
-
     @classmethod
     def type_name(cls) -> str:
         """The registered name, ``<namespace>.<part>``."""

@@ -16,7 +16,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def border(masks: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """(B,) how many neighbouring pairs of patches are one hidden, one free: few for blocks, many for scattered patches."""
+    """(B,) how many neighbours are one hidden, one free: few for blocks, many for scattered patches."""
     cells = masks.view(-1, grid.rows, grid.columns)
     return (cells[:, 1:] ^ cells[:, :-1]).sum((1, 2)) + (cells[:, :, 1:] ^ cells[:, :, :-1]).sum((1, 2))
 
@@ -58,7 +58,7 @@ def test_no_two_masks_of_a_batch_or_of_two_seeds_are_alike() -> None:
 
 
 def test_rows_of_a_batch_are_drawn_from_one_distribution() -> None:
-    """First and last rows of batches hide as many patches on average: images that finish early do not move the others."""
+    """First and last rows of batches hide as many patches on average: early finishers do not move others."""
     masker = BlockMasker(grid=Grid(14, 14))
     counts = torch.stack([masker(8, seeded(seed)).sum(1) for seed in range(400)]).float()
 
@@ -67,7 +67,7 @@ def test_rows_of_a_batch_are_drawn_from_one_distribution() -> None:
 
 
 def test_a_single_block_is_a_rectangle_between_its_bounds() -> None:
-    """With max_group = min_group = 6 of a total of 6 and square aspects, a first block has the sides that round to it."""
+    """With blocks of 6 of 6 patches and a square aspect, the first block has the sides that round to it."""
     masker = BlockMasker(grid=Grid(9, 9), total=6, min_group=6, min_aspect=1.0)
     masks = masker(50, seeded(0)).view(50, 9, 9)
 
@@ -92,7 +92,9 @@ def test_trap_42_block_masks_follow_the_torch_generator_only() -> None:
     assert not torch.equal(first, masker(4, seeded(8)))
 
 
-@pytest.mark.parametrize(("grid", "total"), [(Grid(14, 14), 75), (Grid(14, 14), 196), (Grid(1, 9), 4), (Grid(3, 11), 20)])
+@pytest.mark.parametrize(
+    ("grid", "total"), [(Grid(14, 14), 75), (Grid(14, 14), 196), (Grid(1, 9), 4), (Grid(3, 11), 20)]
+)
 def test_trap_42_exact_hides_exactly_the_total(grid: Grid, total: int) -> None:
     """`exact` never stops short: not at the published default, not at a full grid, not where no block fits at all."""
     exact = BlockMasker(grid=grid, total=total, exact=True)(200, seeded(0)).sum(1)

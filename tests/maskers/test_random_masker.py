@@ -14,7 +14,9 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @settings(deadline=None, max_examples=40)
-@given(data=st.data(), rows=st.integers(1, 6), columns=st.integers(1, 6), batch=st.integers(0, 5), seed=st.integers(0, 99))
+@given(
+    data=st.data(), rows=st.integers(1, 6), columns=st.integers(1, 6), batch=st.integers(0, 5), seed=st.integers(0, 99)
+)
 def test_exactly_the_total_is_hidden(data: st.DataObject, rows: int, columns: int, batch: int, seed: int) -> None:
     """Every total from none to all is hidden exactly, and the same seed hides the same."""
     grid = Grid(rows, columns)

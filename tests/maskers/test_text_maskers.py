@@ -66,7 +66,7 @@ def test_labels_are_the_originals_exactly_where_a_word_was_chosen(
 
 @pytest.mark.parametrize("masker", MASKERS)
 def test_specials_of_the_vocabulary_are_left_alone_even_if_the_caller_names_none(masker: Masker) -> None:
-    """Padding, summary, separator and mask ids are never chosen; places that the caller calls special are not either."""
+    """Padding, summary, separator and mask ids are never chosen; nor are places that the caller calls special."""
     ids = torch.tensor([[2, 10, 4, 11, 30, 3, 0]])
     named = torch.tensor([[False, True, False, False, False, False, False]])
     mask = masker(vocab=VOCAB, probability=1.0)
@@ -121,7 +121,7 @@ def test_trap_43_a_batch_becomes_masked_ids_and_labels_by_the_published_shares(m
 
 
 def test_rows_are_chosen_independently() -> None:
-    """In a batch of one text twice, the rows are masked differently; words one by one: no pair is chosen together more."""
+    """Rows with one text are masked differently, and neighbouring tokens are chosen independently."""
     ids = torch.full((20000, 2), 10)
     chosen = BertTokenMasker(vocab=VOCAB, probability=0.5)(ids, torch.zeros_like(ids), seeded(0)).labels != IGNORE
 
@@ -132,7 +132,7 @@ def test_rows_are_chosen_independently() -> None:
 @settings(deadline=None, max_examples=60)
 @given(batch=st.integers(1, 4), length=st.integers(2, 14), seed=st.integers(0, 2**32))
 def test_all_pieces_of_a_word_or_none(batch: int, length: int, seed: int) -> None:
-    """A piece is chosen exactly when the token that it is glued to is; beside a special token it is a word of its own."""
+    """A piece is chosen exactly when the token that it is glued to is, unless one of the two is special."""
     ids, special = texts(batch, length, seed)
     chosen = WholeWordMasker(vocab=VOCAB, probability=0.5)(ids, special, seeded(seed)).labels != IGNORE
 
@@ -144,7 +144,7 @@ def test_all_pieces_of_a_word_or_none(batch: int, length: int, seed: int) -> Non
 
 
 def test_words_are_chosen_one_by_one() -> None:
-    """Neighbouring words, and pieces after a special token, are independent of what stands before; glued pieces are not."""
+    """Words, and pieces after a special token, are independent of what stands before; glued pieces are not."""
     mask = WholeWordMasker(vocab=VOCAB, probability=0.5)
     for row, together in (([10, 11], 0.25), ([10, 30], 0.5), ([30, 31], 0.5), ([3, 31, 3, 31], 0.25)):
         ids = torch.tensor([row]).expand(8000, -1)
@@ -158,7 +158,9 @@ def test_words_are_chosen_one_by_one() -> None:
 def test_whole_words_need_to_know_pieces() -> None:
     """A vocabulary without continuations is refused, with what to give; tokens one by one need none."""
     bare = replace(VOCAB, continuations=frozenset())
-    with pytest.raises(ValueError, match=r"^vocab: it does not say which ids continue a word.*continuations.*bert_tokens"):
+    with pytest.raises(
+        ValueError, match=r"^vocab: it does not say which ids continue a word.*continuations.*bert_tokens"
+    ):
         WholeWordMasker(vocab=bare)
     assert bare == BertTokenMasker(vocab=bare).vocab
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -17,17 +17,18 @@ from flava_parts.compose import compose
 from flava_parts.encoders.specs import TextTransformerSpec, ViTSpec
 from flava_parts.facts import IGNORE, Grid
 from flava_parts.fusion.specs import FusionTransformerSpec
-from flava_parts.interop.keys import Peer, from_ours, our_name, to_ours
+from flava_parts.interop.keys import Peer, our_name, to_ours
 from flava_parts.losses.specs import GlobalContrastiveSpec, ITMSpec, MIMSpec, MLMSpec, MMMImageSpec, MMMTextSpec
 from flava_parts.model import FlavaForPreTraining
-from flava_parts.output import FlavaOutput
 from flava_parts.spec import FlavaSpec
 
 LOSSES = ("mim", "mlm", "mmm_image", "mmm_text", "itm", "global_contrastive")
 PASSES = ("image", "image_masked", "text", "text_masked", "multimodal", "multimodal_masked")
 LENGTH, PAD = 6, 0
+_GRID = Grid(2, 2)
+_WIDTH = st.just(8)
 
-drawn = settings(deadline=None, derandomize=True, database=None)
+drawn = settings(deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 """The same examples on every machine."""
 
 
@@ -50,7 +51,7 @@ class Tiny:
     image: Tower = Tower()
     text: Tower = Tower()
     fusion: Tower = Tower()
-    grid: Grid = Grid(2, 2)
+    grid: Grid = _GRID
     patch_size: tuple[int, int] = (3, 3)
     channels: int = 3
     cls_token: bool = True
@@ -140,6 +141,9 @@ def randomise(model: nn.Module, seed: int) -> None:
 
 def hugging_face_config(tiny: Tiny, **changes: Any) -> Any:
     from transformers import FlavaConfig
+    from transformers.activations import ACT2FN
+
+    ACT2FN.setdefault("selu", nn.SELU)  # its documentation offers selu, its table lacks it
 
     def tower(of: Tower) -> dict[str, Any]:
         return {
@@ -232,34 +236,44 @@ def torch_multimodal(tiny: Tiny, seed: int, dtype: torch.dtype = torch.float64) 
 
 # ------------------------------------------------------------------------------------------------------------ drawing
 
-towers = st.builds(
-    Tower,
-    depth=st.integers(1, 3),
-    heads=st.sampled_from([1, 2, 4]),
-    mlp_width=st.sampled_from([5, 12]),
-    activation=st.sampled_from(["gelu", "relu", "selu", "gelu_new"]),
-    qkv_bias=st.booleans(),
-)
+
+def towers(widths: st.SearchStrategy[int]) -> st.SearchStrategy[Tower]:
+    return st.builds(
+        Tower,
+        width=widths,
+        depth=st.integers(1, 3),
+        heads=st.sampled_from([1, 2, 4]),
+        mlp_width=st.sampled_from([5, 12]),
+        activation=st.sampled_from(["gelu", "relu", "selu", "gelu_new"]),
+        qkv_bias=st.booleans(),
+    )
+
+
 grids = st.sampled_from([Grid(2, 2), Grid(1, 3), Grid(3, 2)])
 seeds = st.integers(0, 10_000)
 
 
 @st.composite
-def tinies(draw: st.DrawFn) -> Tiny:
-    """Configurations that transformers' model for pretraining can have: one width throughout, for its heads' sake."""
+def tinies(draw: st.DrawFn, widths: st.SearchStrategy[int] = _WIDTH) -> Tiny:
+    """Configurations that transformers can have; for pretraining, its heads need one width throughout.
+
+    Without a fusion summary there is no mmm_image loss (trap 10: the reference's slice of patches starts one late).
+    """
     eps = draw(st.sampled_from([1e-12, 1e-5]))
+    cls_token = draw(st.booleans())
+    weights = {name: draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])) for name in LOSSES}
     return Tiny(
-        image=draw(towers),
-        text=draw(towers),
-        fusion=draw(towers),
+        image=draw(towers(widths)),
+        text=draw(towers(widths)),
+        fusion=draw(towers(widths)),
         grid=draw(grids),
         patch_size=draw(st.sampled_from([(3, 3), (2, 4), (1, 1)])),
         channels=draw(st.sampled_from([1, 3])),
-        cls_token=draw(st.booleans()),
+        cls_token=cls_token,
         projection=draw(st.sampled_from([3, 8, 13])),
         norm_eps=eps,
         head_eps=eps,
-        weights={name: draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])) for name in LOSSES},
+        weights=weights if cls_token else weights | {"mmm_image": 0.0},
     )
 
 
@@ -355,7 +369,7 @@ def assert_close(expected: Tensor, actual: Tensor, tolerance: float, what: str =
 
 
 def assert_same_gradients(reference: nn.Module, ours: FlavaForPreTraining, peer: Peer, tolerance: float) -> None:
-    """Every parameter's gradient, relative to the largest number in it; a key's bias has none, for softmax forgets it."""
+    """Every parameter's gradient, relative to its largest number; that of a key's bias is 0, for softmax forgets it."""
     theirs: dict[str, Tensor | None] = {}
     for name, value in reference.named_parameters():
         mine = our_name(name, peer)
@@ -384,5 +398,3 @@ def backward(loss: Tensor, *models: nn.Module) -> None:
     for model in models:
         model.zero_grad(set_to_none=True)
     loss.backward()
-
-

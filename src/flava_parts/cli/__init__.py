@@ -9,7 +9,7 @@ import typer
 
 from ..errors import FlavaPartsError
 
-VERBS = ("check", "explain", "parts", "schema", "init")
+VERBS = ("check", "explain", "parts", "schema", "init", "train")
 """Each verb is the function of that name in the module of that name."""
 
 

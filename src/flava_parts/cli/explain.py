@@ -67,7 +67,7 @@ def _rows(spec: FlavaSpec, wiring: Wiring, counted: Cost) -> list[dict[str, Any]
         rows.append(
             {
                 "slot": slot,
-                "type": part.type if part is not None else None,
+                "type": part.type_name() if part is not None else None,
                 "tokens": length,
                 "width": width,
                 "parameters": counted.parameters.get(slot, 0),

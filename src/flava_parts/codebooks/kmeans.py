@@ -59,7 +59,7 @@ class KMeansCodebook(Codebook):
 
     def assign(self, pixels: Tensor) -> Tensor:
         features = _features(self._patches(pixels))
-        return _nearest(features.flatten(0, 2), self.centres)[0].view(len(pixels), -1)
+        return _nearest(features.flatten(0, 2), self.centres)[0].view(features.shape[:3]).flatten(1)
 
     @torch.no_grad()
     def fit(self, images: Tensor, generator: torch.Generator) -> Self:

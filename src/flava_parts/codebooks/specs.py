@@ -41,7 +41,10 @@ class CodebookSpec(PartSpec):
 
     @abstractmethod
     def build(self) -> Codebook:
-        """The module, on torch's current default device."""
+        """The module, on torch's current default device, its weights read from their file if there is one.
+
+        Raises InputError for a file that is missing, damaged, or of another codebook.
+        """
 
 
 class DVAESpec(CodebookSpec):
@@ -92,7 +95,8 @@ class DVAESpec(CodebookSpec):
     def build(self) -> DVAECodebook:
         from .dvae import DVAECodebook
 
-        return DVAECodebook(**self.arguments())
+        codebook = DVAECodebook(**self.arguments())
+        return codebook.load_weights(self.weights) if self.weights and self.weights != "random" else codebook
 
 
 class KMeansSpec(CodebookSpec):
@@ -135,4 +139,5 @@ class KMeansSpec(CodebookSpec):
     def build(self) -> KMeansCodebook:
         from .kmeans import KMeansCodebook
 
-        return KMeansCodebook(**self.arguments())
+        codebook = KMeansCodebook(**self.arguments())
+        return codebook.load_weights(self.weights) if self.weights else codebook

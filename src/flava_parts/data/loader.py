@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
+from ..facts import Streams
 from ..inputs.pictures import Picture
 from ..inputs.views import Views
 from ..spec import FlavaSpec
@@ -40,6 +41,16 @@ class Batches:
         self._seed = seed
         self._tokenizer = data.tokenizer.build()
         self._views = Views.of(model, data.views)
+        self._coded = {
+            name
+            for name, stream in data.streams.items()
+            if any(
+                Streams.IMAGE_LABELS in loss.reads and loss.weight
+                for key, loss in model.losses.items()
+                if stream.losses is None or key in stream.losses
+            )
+        }
+        """The streams whose losses need the codebook's view."""
         self._mixture = Mixture(ratios={name: stream.ratio for name, stream in data.streams.items()}, seed=seed)
         self._opened: list[tuple[SourceSpec, Source]] = []  # equal sources are opened once
         self._sources: dict[str, Source] = {}
@@ -67,7 +78,8 @@ class Batches:
         if stream.use != "images":
             tensors.update(self._tokenizer([_text(sample, name) for sample in samples])._asdict())
         if stream.use != "texts":
-            views = self._views([_image(sample, name) for sample in samples], generator)
+            pictures = [_image(sample, name) for sample in samples]
+            views = self._views(pictures, generator, codebook=name in self._coded)
             tensors["pixel_values"] = views.pixel_values
             if views.codebook_pixel_values is not None:
                 tensors["codebook_pixel_values"] = views.codebook_pixel_values
@@ -83,7 +95,7 @@ class Batches:
             if any(stream.use != "texts" and stream.source == spec for stream in self._data.streams.values()):
                 generator = keyed_generator(self._seed, "codebook", index)
                 order = torch.randperm(len(source), generator=generator)[: count - len(pictures)]
-                pictures += [_image(source.sample(i), spec.type) for i in order.tolist()]
+                pictures += [_image(source.sample(i), spec.type_name()) for i in order.tolist()]
         return self._views.codebook_view(pictures)
 
 

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 COLUMNS = 3
 """Curves beside each other."""
 WINDOW = 0.05
-"""Share of a curve's points that the smooth line averages over."""
+"""Share of a curve's points that the smooth line averages over, on each side."""
 POINTS = 2000
 """So many points of a curve are drawn at most."""
 LOG_FROM = 8.0
@@ -45,14 +45,14 @@ def draw_curves(records: Iterable[Mapping[str, float | int | str | None]], path:
         if "loss" in record and len(losses) != 1:
             totals.setdefault(str(record.get("stream")), []).append(_point(record, "loss"))
     named = {f"total of {stream}" if len(totals) > 1 else "total": points for stream, points in totals.items()}
-    curves = {**named, **curves}
-    rows = max(1, math.ceil(len(curves) / COLUMNS))
+    panels = [*named.items(), *curves.items()]
+    rows = max(1, math.ceil(len(panels) / COLUMNS))
     with sheet(path, width=12, height=0.9 + 2.6 * rows) as drawn:
-        last = max((int(points[-1][0]) for points in curves.values()), default=0)
+        last = max((int(points[-1][0]) for _, points in panels), default=0)
         drawn.heading("Losses", f"{last} steps; points are single steps, the line is their moving mean")
-        if not curves:
+        if not panels:
             drawn.text(0.25, 1.5, "No step was recorded.")
-        for index, (name, points) in enumerate(curves.items()):
+        for index, (name, points) in enumerate(panels):
             steps, values = np.array(points).T
             _draw(drawn, index, name, steps, values, last)
 
@@ -62,7 +62,7 @@ def _draw(drawn: Sheet, index: int, name: str, steps: Floats, values: Floats, la
     width = drawn.width / COLUMNS
     axes = drawn.axes(column * width + 0.55, 1.2 + 2.6 * row, width - 0.8, 1.9)
     finite = np.isfinite(values)
-    axes.set_title(plain(name), loc="left", fontsize=10, fontweight="bold")
+    axes.set_title(plain(name)[:36], loc="left", fontsize=10, fontweight="bold")
     axes.set_xlim(0, max(last, 1))
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", color="#eef1f4", linewidth=0.8)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.keyed import keyed_generator
+from ..train.json_lines import METRICS, read_metrics
 from .curves import draw_curves
 from .masks import draw_masks
 from .retrieval import draw_retrieval
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ..evaluate.retrieval import RetrievalResult
     from ..inputs.processor import Processor
     from ..model import FlavaForPreTraining
-
-SHOWN = 8
-"""Pictures whose masks and codes are drawn."""
 
 
 def draw_pictures(
@@ -31,16 +28,14 @@ def draw_pictures(
 ) -> tuple[Path, ...]:
     """Draw what a run's folder can show, as PNG files in it; their paths."""
     drawn: list[Path] = []
-    metrics = folder / "metrics.jsonl"
-    if metrics.is_file():
-        with metrics.open(encoding="utf-8") as lines:
-            draw_curves([json.loads(line) for line in lines], folder / "losses.png")
+    if (folder / METRICS).is_file():
+        draw_curves(read_metrics(folder / METRICS), folder / "losses.png")
         drawn.append(folder / "losses.png")
     for name, result in results.items():
         path = folder / f"{name}.png"
         draw_retrieval(result.pictures, result.captions, result.ranked, path)
         drawn.append(path)
-    shown = next((result.pictures[:SHOWN] for result in results.values()), None)
+    shown = next((result.pictures for result in results.values()), None)
     if shown is not None and model.image_masker is not None and model.codebook is not None:
         views = processor(images=list(shown), return_codebook_pixels=True)
         device = next(model.parameters()).device

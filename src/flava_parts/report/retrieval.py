@@ -43,7 +43,7 @@ def draw_retrieval(
             row, column = divmod(index, COLUMNS)
             x, y = 0.25 + column * (drawn.width - 0.25) / COLUMNS, 0.9 + 1.1 * row
             drawn.picture(x, y, pictures[index], width=0.95, height=0.95)
-            width = drawn.width / COLUMNS - 1.55
+            width = drawn.width / COLUMNS - 1.4
             for place in range(shown):
                 color, mark, weight = (GREEN, "✓", "bold") if right[index, place] else (RED, "✗", "normal")
                 line, caption = y + 0.12 + 0.225 * place, captions[int(ranked[index, place])]

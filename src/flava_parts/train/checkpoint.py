@@ -16,7 +16,11 @@ from torch.optim import Optimizer
 
 from ..errors import InputError
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a run that holds its checkpoints."""
+
 MODEL, OPTIMIZER, STATE, SPEC = "model.safetensors", "optimizer.safetensors", "state.json", "spec.yaml"
+"""The files of a checkpoint."""
 
 
 def save_checkpoint(folder: Path, *, step: int, model: nn.Module, optimizer: Optimizer, spec_yaml: str) -> Path:

@@ -75,7 +75,6 @@ def train(
                 state.step += 1
 
                 seconds = time.perf_counter() - began
-                rows = len(next(iter(inputs.values())))
                 record = {
                     "step": state.step,
                     "stream": batch.stream,
@@ -83,7 +82,8 @@ def train(
                     **{f"loss/{name}": loss.item() for name, loss in output.losses.items()},
                     "gradient_norm": norm.item(),
                     "learning_rate": rate,
-                    "samples_per_second": rows / seconds,
+                    "images": len(inputs.get("pixel_values", ())),
+                    "seconds": seconds,
                     "data_share": (loaded - began) / seconds,
                 }
                 for observer in observers:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 Record = Mapping[str, float | int | str]
-"""One flat line of metrics: ``{"step": 7, "stream": "paired", "loss": 9.1, "loss/mim": 2.2, ...}``."""
+"""One flat line of metrics: ``{"step": 7, "stream": "paired", "loss": 9.1, "loss/mim": 2.2, "images": 256, ...}``.
+
+``images`` is how many the step saw, ``seconds`` how long it took, ``data_share`` the share of that spent on the batch.
+"""
 
 
 class Observer(Protocol):

@@ -17,10 +17,9 @@ from ..loading import load_run
 from ..model import FlavaForPreTraining
 from ..spec import RunSpec
 from ..writing import to_yaml
-from .checkpoint import SPEC, load_model, load_optimizer, newest_checkpoint, step_of
+from .checkpoint import CHECKPOINTS, SPEC, load_model, load_optimizer, newest_checkpoint, step_of
 from .loop import State, train
 
-CHECKPOINTS = "checkpoints"
 CODEBOOK_IMAGES = 2000
 """A codebook is fitted on so many pictures of the run, or on all if there are fewer."""
 

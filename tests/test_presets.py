@@ -1,0 +1,82 @@
+"""The presets: what each says, and that it says it rightly."""
+
+from __future__ import annotations
+
+import pytest
+from flava_parts.document import parse
+from flava_parts.loading import load_any, load_spec
+from flava_parts.plugins import load_registry
+from flava_parts.spec import FlavaSpec
+from flava_parts.writing import to_yaml
+
+REGISTRY = load_registry(entry_points=False)
+LADDER = {
+    "flava.900m": (24, 12, 1024, 4096),
+    "flava.1.8b": (32, 16, 1280, 5120),
+    "flava.2.7b": (40, 20, 1408, 6144),
+    "flava.4.8b": (48, 24, 1664, 8192),
+    "flava.10b": (64, 40, 2048, 10240),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.presets))
+def test_presets_load(name: str) -> None:
+    """Each is right, and survives being written."""
+    spec = load_any(name, registry=REGISTRY)
+
+    assert spec == load_any(to_yaml(spec), registry=REGISTRY)
+
+
+def test_base_is_the_default_with_poolers() -> None:
+    """`flava.base` and a model that says nothing differ in the poolers of the published checkpoint only."""
+    plain = FlavaSpec()
+    assert plain.fusion is not None
+    pooled = {
+        slot: part.model_copy(update={"pooler": True})
+        for slot, part in (
+            ("image_encoder", plain.image_encoder),
+            ("text_encoder", plain.text_encoder),
+            ("fusion", plain.fusion),
+        )
+    }
+
+    assert plain.model_copy(update=pooled) == load_spec("flava.base", registry=REGISTRY)
+
+
+def test_base_writes_everything_out() -> None:
+    """Nothing of `flava.base` is left to a default, but for the codebook's weights."""
+    written = parse(REGISTRY.presets["flava.base"].file.read_bytes(), "flava.base").plain()
+    resolved = parse(to_yaml(load_spec("flava.base", registry=REGISTRY)), "m.yaml").plain()
+    weights = resolved["codebook"].pop("weights")
+
+    assert resolved == written
+    assert weights is None
+
+
+def test_paper_has_the_papers_projection() -> None:
+    """Table A.1 has 512, the released checkpoint 768."""
+    base, paper = (load_spec(name, registry=REGISTRY) for name in ("flava.base", "flava.paper"))
+
+    assert (768, 512) == tuple(spec.losses["global_contrastive"].arguments()["projection"] for spec in (base, paper))
+    assert base.image_encoder == paper.image_encoder
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_ladder(name: str) -> None:
+    """The sizes of torchmultimodal's scaled models."""
+    depth, fused, width, hidden = LADDER[name]
+    spec = load_spec(name, registry=REGISTRY)
+    parts = {"image_encoder": depth, "text_encoder": depth, "fusion": fused}
+
+    assert {slot: (layers, width, hidden, 16) for slot, layers in parts.items()} == {
+        slot: tuple(getattr(spec, slot).arguments()[field] for field in ("depth", "width", "mlp_width", "heads"))
+        for slot in parts
+    }
+
+
+def test_tiny_is_whole() -> None:
+    """`flava.tiny` has every slot filled and all six losses."""
+    spec = load_spec("flava.tiny", registry=REGISTRY)
+
+    assert [] == [slot for slot in FlavaSpec.model_fields if not getattr(spec, slot)]
+    assert {"mim", "mlm", "mmm_image", "mmm_text", "itm", "global_contrastive"} == spec.losses.keys()

@@ -1,0 +1,181 @@
+"""A run, from its spec to its folder, and back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import flava_parts as fp
+from flava_parts.errors import InputError
+from flava_parts.train.run import checkpoint_of, run
+from runs import TINY, tiny_run
+
+
+def records(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(folder: Path) -> list[tuple[int, str]]:
+    """Step and exact loss of every update."""
+    return [(record["step"], float(record["loss"]).hex()) for record in records(folder) if "loss" in record]
+
+
+def silent(text: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a run of four steps, made in one go."""
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    outcome = run(tiny_run(), folder, log=silent)
+
+    assert outcome.complete
+    return folder
+
+
+def test_a_run_leaves_its_spec_metrics_checkpoint_and_pictures(finished):
+    names = {path.name for path in finished.iterdir()}
+
+    assert {"spec.yaml", "metrics.jsonl", "checkpoints", "codebook.safetensors"} <= names
+    assert {"losses.png", "retrieval.png", "masks.png"} <= names
+    assert fp.load_run(finished / "spec.yaml") == tiny_run()
+
+
+def test_metrics_are_flat_and_add_up(finished):
+    """Weighted losses sum to the loss, and the evaluation comes last."""
+    *steps, evaluation = records(finished)
+
+    assert [1, 2, 3, 4] == [record["step"] for record in steps]
+    for record in steps:
+        parts = [value for name, value in record.items() if name.startswith("loss/")]
+        assert record["loss"] == pytest.approx(sum(parts), rel=1e-5)
+    assert {"retrieval/image_to_text/top1", "retrieval/text_to_image/top5"} <= set(evaluation)
+
+
+def test_all_six_losses_are_computed(tmp_path):
+    run(tiny_run(steps=20), tmp_path, log=silent)
+    computed = {name for record in records(tmp_path) for name in record if name.startswith("loss/")}
+
+    assert {f"loss/{name}" for name in tiny_run().model.losses} == computed
+
+
+def test_the_same_seed_gives_the_same_numbers(finished, tmp_path):
+    """Bit for bit; and another seed does not."""
+    run(tiny_run(), tmp_path / "again", log=silent)
+    run(tiny_run("train.seed=1"), tmp_path / "other", log=silent)
+
+    assert losses(finished) == losses(tmp_path / "again")
+    assert losses(finished) != losses(tmp_path / "other")
+
+
+def test_a_resumed_run_continues_bit_for_bit(finished, tmp_path):
+    """What comes after a checkpoint does not depend on having stopped there."""
+    run(tiny_run(), tmp_path, log=silent)
+    for later in sorted((tmp_path / "checkpoints").iterdir())[1:]:
+        for file in later.iterdir():
+            file.unlink()
+        later.rmdir()
+    newest = checkpoint_of(tmp_path, "auto")
+    assert newest is not None
+    assert "step-00000002" == newest.name
+    run(tiny_run(), tmp_path, resume=newest, log=silent)
+
+    assert losses(finished) == losses(tmp_path)
+
+
+def test_a_checkpoint_restores_the_model(finished):
+    """`load_pretrained` gives equal models from a run and from its checkpoint, ready to embed."""
+    model = fp.load_pretrained(finished)
+    again = fp.load_pretrained(finished / "checkpoints" / "step-00000004")
+    inputs = fp.load_processor(finished)(text=["a face", "a cat"])
+
+    assert not model.training
+    assert model.codebook.ready
+    torch.testing.assert_close(
+        model.embed_text(inputs["input_ids"]), again.embed_text(inputs["input_ids"]), rtol=0, atol=0
+    )
+
+
+def test_a_folder_with_another_run_is_refused(finished):
+    with pytest.raises(InputError, match="another spec; choose another --out"):
+        run(tiny_run(steps=5), finished, log=silent)
+
+
+def test_resume_never_refuses_a_folder_that_has_a_checkpoint(finished):
+    with pytest.raises(InputError, match="holds a run already"):
+        checkpoint_of(finished, "never")
+
+
+def test_resume_from_what_is_no_checkpoint_is_refused(finished):
+    with pytest.raises(InputError, match="is not a checkpoint"):
+        checkpoint_of(finished, str(finished / "nothing"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_one_line(finished, tmp_path, name):
+    """Cut short anywhere, a checkpoint is an error that names the file."""
+    checkpoint = tmp_path / "checkpoints" / "step-00000002"
+    checkpoint.mkdir(parents=True)
+    for file in (finished / "checkpoints" / "step-00000002").iterdir():
+        data = file.read_bytes()
+        (checkpoint / file.name).write_bytes(data[: len(data) // 2] if file.name == name else data)
+    with pytest.raises(InputError, match=name) as caught:
+        run(tiny_run(), tmp_path, resume=checkpoint, log=silent)
+
+    assert 1 == len(str(caught.value).splitlines())
+
+
+def test_a_checkpoint_of_another_shape_names_the_tensors(finished, tmp_path):
+    with pytest.raises(InputError, match=r"image_encoder\.cls_token is \(1, 1, 16\), not \(1, 1, 32\)"):
+        run(
+            tiny_run("model.image_encoder.width=32"),
+            tmp_path,
+            resume=finished / "checkpoints" / "step-00000004",
+            log=silent,
+        )
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    changes = [word for change in TINY for word in ("--set", change)]
+    return [sys.executable, "-m", "flava_parts", "train", "--out", str(folder), *changes, *more]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, number):
+    """And going on as it says ends where an uninterrupted run ends."""
+    with subprocess.Popen(
+        command(tmp_path, "--set", "train.steps=5000"), stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    ) as process:
+        metrics = tmp_path / "metrics.jsonl"
+        deadline = time.monotonic() + 120
+        while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
+            assert time.monotonic() < deadline, "the run did not start"
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+
+    assert 130 == process.returncode
+    assert f"go on with: flava-parts train --out {tmp_path}" in errors
+    step = records(tmp_path)[-1]["step"]
+    newest = checkpoint_of(tmp_path, "auto")
+    assert newest is not None
+    assert f"step-{step:08d}" == newest.name
+
+
+def test_wrong_input_is_one_line_and_exit_code_2(tmp_path):
+    """No traceback, and nothing written."""
+    result = subprocess.run(
+        [sys.executable, "-m", "flava_parts", "train", str(tmp_path / "missing.yaml")], capture_output=True, text=True
+    )
+
+    assert 2 == result.returncode
+    assert "Traceback" not in result.stderr
+    assert "missing.yaml" in result.stderr
