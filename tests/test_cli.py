@@ -110,7 +110,9 @@ def flava_parts_specs():
 def test_dry_run_finds_a_part_that_misstates_its_shape(run: Run) -> None:
     """What a part states and what its module returns are compared; `-p` takes the plugin from a file."""
     Path("liar.py").write_text(LIAR)
-    Path("m.yaml").write_text("base: flava.tiny\nimage_encoder:\n  type: acme.liar\n  image_size: 32\n  patch_size: 8\n")
+    Path("m.yaml").write_text(
+        "base: flava.tiny\nimage_encoder:\n  type: acme.liar\n  image_size: 32\n  patch_size: 8\n"
+    )
 
     assert (0, "m.yaml: a model, ok\n", "") == run("check", "m.yaml", "-p", "liar.py")
     code, out, err = run("check", "m.yaml", "-p", "liar.py", "--dry-run")
@@ -176,7 +178,9 @@ def test_one_part(run: Run) -> None:
     code, out, _ = run("parts", "flava.vit")
 
     assert 0 == code
-    assert out.startswith(f"flava.vit: image_encoder, from plugin 'flava_parts'\n{default_registry().find('flava.vit')}\n")
+    assert out.startswith(
+        f"flava.vit: image_encoder, from plugin 'flava_parts'\n{default_registry().find('flava.vit')}\n"
+    )
     assert ["depth", "integer", ">", "0", "12", "Number", "of", "transformer", "blocks."] == next(
         line for line in out.splitlines() if line.startswith("depth")
     ).split()

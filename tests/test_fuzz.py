@@ -17,7 +17,9 @@ from strategies import flava_specs
 
 REGISTRY = load_registry(entry_points=False)
 EXAMPLES = int(os.environ.get("FLAVA_PARTS_FUZZ", "300"))
-fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+fuzz = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 SNIPPETS = st.sampled_from(
     [*"{}[]:,-&*!|>'\"%@`#?~=.\n\t 0\x00\x85\u2028\ufeff", "&a ", "*a", "!!python/object:os.system ", "<<: ", "base: ",
@@ -33,12 +35,19 @@ SCALARS = (
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["type", "base", "width", "image_size", "mim", "x", ""]) | st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "base", "width", "image_size", "mim", "x", ""]) | st.text(max_size=3),
+            inner,
+            max_size=3,
+        )
+    ),
     max_leaves=6,
 )
 RUN = load_any(
-    "model: {base: flava.tiny}\ndata: {streams: {pairs: {source: {type: flava.emoji}}}}\ntrain: {steps: 3}\n", registry=REGISTRY
+    "model: {base: flava.tiny}\ndata: {streams: {pairs: {source: {type: flava.emoji}}}}\ntrain: {steps: 3}\n",
+    registry=REGISTRY,
 )
 
 

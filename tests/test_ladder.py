@@ -105,7 +105,9 @@ def test_imports_go_down(name: str) -> None:
     """No module imports, at its top, one that stands higher than itself."""
     height = rung(name)
     higher = [
-        other for other, ours in imports(name) if ours and height is not None and (above := rung(other)) is not None and above > height
+        other
+        for other, ours in imports(name)
+        if ours and height is not None and (above := rung(other)) is not None and above > height
     ]
 
     assert [] == higher
@@ -147,7 +149,8 @@ def test_nothing_runs_what_a_file_says() -> None:
         f"{name}: {ast.unparse(node.func)}"
         for name, tree in MODULES.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"eval", "exec", "__import__", "compile", "yaml.load"}
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"eval", "exec", "__import__", "compile", "yaml.load"}
     }
     imported = {f"{name}: {other}" for name in MODULES for other, _ in imports(name, inside=True)}
 

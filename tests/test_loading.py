@@ -96,7 +96,10 @@ def test_missing_sources(write: Write) -> None:
 
 def test_blocks_merge_and_everything_else_replaces(write: Write) -> None:
     """The first rule: by key; lists, numbers and nulls replace."""
-    write("a.yaml", "image_encoder: {image_size: [32, 64], patch_size: 8, width: 32, heads: 4}\nlosses: {mim: {weight: 2}, mlm: {}}\n")
+    write(
+        "a.yaml",
+        "image_encoder: {image_size: [32, 64], patch_size: 8, width: 32, heads: 4}\nlosses: {mim: {weight: 2}, mlm: {}}\n",
+    )
     write("b.yaml", "base: a.yaml\nimage_encoder: {image_size: [64, 64]}\nlosses: {mim: null}\n")
     spec = load_spec("b.yaml", registry=REGISTRY, set=["codebook=null", "image_masker=null"])
 
@@ -124,7 +127,10 @@ def test_the_default_type_counts_as_inherited(write: Write) -> None:
 
     assert "flava.kmeans" == changed.codebook.type  # type: ignore[union-attr]
     assert 8 == stated.codebook.width  # type: ignore[union-attr]
-    write("run.yaml", "model: {codebook: {width: 8}}\ndata: {streams: {a: {source: {type: flava.emoji}}}}\ntrain: {steps: 1}\n")
+    write(
+        "run.yaml",
+        "model: {codebook: {width: 8}}\ndata: {streams: {a: {source: {type: flava.emoji}}}}\ntrain: {steps: 1}\n",
+    )
     run = load_run("base: ./run.yaml\nmodel: {codebook: {type: flava.kmeans}}\n", registry=REGISTRY)
 
     assert "flava.kmeans" == run.model.codebook.type  # type: ignore[union-attr]
@@ -159,9 +165,13 @@ def test_wrong_bases(write: Write) -> None:
     write("c.yaml", "base: a.yaml\n")
     write("list.yaml", "- 1\n")
 
-    assert ["c.yaml:1:7: fusion: this base leads back to itself: a.yaml -> b.yaml -> c.yaml -> a.yaml"] == problems("a.yaml")
+    assert ["c.yaml:1:7: fusion: this base leads back to itself: a.yaml -> b.yaml -> c.yaml -> a.yaml"] == problems(
+        "a.yaml"
+    )
     assert ["<text>:1:7: cannot read 'gone.yaml': No such file or directory"] == problems("base: gone.yaml\n")
-    assert ["<text>:1:7: there is no preset named 'flava.bsae'; did you mean 'flava.base'?"] == problems("base: flava.bsae\n")
+    assert ["<text>:1:7: there is no preset named 'flava.bsae'; did you mean 'flava.base'?"] == problems(
+        "base: flava.bsae\n"
+    )
     assert ["<text>:1:7: base: should be the name of a preset or the path of a file"] == problems("base: 3\n")
     assert ["list.yaml:1:1: a file should hold a block of fields"] == problems("base: list.yaml\n")
 
@@ -172,7 +182,9 @@ def test_too_many_files(write: Write) -> None:
     for level in range(1, 10):
         write(f"l{level}.yaml", "".join(f"b{n}: {{base: ./l{level - 1}.yaml}}\n" for n in range(5)))
 
-    assert ["more than 100 files are merged here"] == [line.partition(": ")[2].rpartition(": ")[2] for line in problems("l9.yaml")]
+    assert ["more than 100 files are merged here"] == [
+        line.partition(": ")[2].rpartition(": ")[2] for line in problems("l9.yaml")
+    ]
 
 
 @given(flava_specs())
@@ -189,7 +201,13 @@ def test_set_comes_last() -> None:
     spec = load_spec(
         "flava.tiny",
         registry=REGISTRY,
-        set=["image_encoder.depth=6", "image_encoder.depth=3", "text_encoder={depth: 4}", "losses.itm=", "fusion.norm_eps=1e-5"],
+        set=[
+            "image_encoder.depth=6",
+            "image_encoder.depth=3",
+            "text_encoder={depth: 4}",
+            "losses.itm=",
+            "fusion.norm_eps=1e-5",
+        ],
     )
 
     assert (3, 4, 1e-5) == (spec.image_encoder.depth, spec.text_encoder.depth, spec.fusion.norm_eps)  # type: ignore[union-attr]
@@ -223,13 +241,31 @@ def test_set_is_located() -> None:
         ("patch_size: 3", "m.yaml:1:1: patch_size: unknown field; it belongs in image_encoder"),
         ("width: 3", "m.yaml:1:1: width: unknown field"),
         ("image_encodr: {}", "m.yaml:1:1: image_encodr: unknown field; did you mean 'image_encoder'?"),
-        ("train: {steps: 3}", "m.yaml:1:1: train: unknown field; it belongs in a run, a file whose model is under 'model'"),
-        ("image_encoder: {type: flava.vti}", "m.yaml:1:17: image_encoder: no image_encoder named 'flava.vti'; did you mean 'flava.vit'?"),
-        ("image_encoder: {type: zebra}", "m.yaml:1:17: image_encoder: no image_encoder named 'zebra'; there is flava.vit"),
-        ("image_encoder: {type: flava.dvae}", "m.yaml:1:17: image_encoder: no image_encoder named 'flava.dvae'; that is a codebook"),
-        ("image_encoder: {type: 3}", "m.yaml:1:17: image_encoder: the type of an image_encoder should be a name, not 3"),
+        (
+            "train: {steps: 3}",
+            "m.yaml:1:1: train: unknown field; it belongs in a run, a file whose model is under 'model'",
+        ),
+        (
+            "image_encoder: {type: flava.vti}",
+            "m.yaml:1:17: image_encoder: no image_encoder named 'flava.vti'; did you mean 'flava.vit'?",
+        ),
+        (
+            "image_encoder: {type: zebra}",
+            "m.yaml:1:17: image_encoder: no image_encoder named 'zebra'; there is flava.vit",
+        ),
+        (
+            "image_encoder: {type: flava.dvae}",
+            "m.yaml:1:17: image_encoder: no image_encoder named 'flava.dvae'; that is a codebook",
+        ),
+        (
+            "image_encoder: {type: 3}",
+            "m.yaml:1:17: image_encoder: the type of an image_encoder should be a name, not 3",
+        ),
         ("image_encoder: null", "m.yaml:1:16: image_encoder: an image_encoder should be a block with a type, not null"),
-        ("codebook: flava.kmeans", "m.yaml:1:11: codebook: a codebook should be a block with a type, not 'flava.kmeans'; write {type: flava.kmeans}"),
+        (
+            "codebook: flava.kmeans",
+            "m.yaml:1:11: codebook: a codebook should be a block with a type, not 'flava.kmeans'; write {type: flava.kmeans}",
+        ),
         ("codebook: [1]", "m.yaml:1:11: codebook: a codebook should be a block with a type, not [1]"),
         (
             "losses: {mimm: {weight: 2}}",
@@ -254,7 +290,10 @@ def test_set_is_located() -> None:
         ("pair_masker: {probability: 2}", "m.yaml:1:28: pair_masker.probability: should be at most 1, not 2"),
         ("image_encoder: {dropout: a}", "m.yaml:1:26: image_encoder.dropout: should be a number, not 'a'"),
         ("image_encoder: {norm_eps: .inf}", "m.yaml:1:27: image_encoder.norm_eps: should be a finite number, not inf"),
-        ("image_encoder: {qkv_bias: no}", "m.yaml:1:27: image_encoder.qkv_bias: should be true or false, not 'no'; write false"),
+        (
+            "image_encoder: {qkv_bias: no}",
+            "m.yaml:1:27: image_encoder.qkv_bias: should be true or false, not 'no'; write false",
+        ),
         ("image_encoder: {qkv_bias: 0}", "m.yaml:1:27: image_encoder.qkv_bias: should be true or false, not 0"),
         (
             "image_encoder: {activation: glu}",
@@ -289,9 +328,18 @@ def test_messages(write: Write, text: str, expected: str) -> None:
     ("change", "expected"),
     [
         ("data.streams.pairs=null", "<text>:5:5: data.streams: a run needs at least one stream"),
-        ("data.streams.pairs.source=null", "--set #1: data.streams.pairs.source: a source should be a block with a type, not null"),
-        ("data.streams={a: {}}", "--set #1: data.streams.a.source: is missing and has no default (Where the samples come from)"),
-        ("data.streams={a: {source: {split: train}}}", "--set #1: data.streams.a.source: a source needs a type: flava.emoji, flava.glosses"),
+        (
+            "data.streams.pairs.source=null",
+            "--set #1: data.streams.pairs.source: a source should be a block with a type, not null",
+        ),
+        (
+            "data.streams={a: {}}",
+            "--set #1: data.streams.a.source: is missing and has no default (Where the samples come from)",
+        ),
+        (
+            "data.streams={a: {source: {split: train}}}",
+            "--set #1: data.streams.a.source: a source needs a type: flava.emoji, flava.glosses",
+        ),
         ("data.views.std=[1, 2]", "--set #1: data.views.std: the list is too short: there is no entry 3"),
         ("data.views.std=[1, 2, 3, 4]", "--set #1: data.views.std: should have 3 entries, not 4"),
         ("data.views.std=1", "--set #1: data.views.std: should be a list, not 1"),
@@ -301,8 +349,14 @@ def test_messages(write: Write, text: str, expected: str) -> None:
         ("train.steps=null", "--set #1: train.steps: should be a whole number, not null"),
         ("train.learning_rate=1", "--set #1: train.learning_rate: unknown field; it belongs in train.optimizer"),
         ("image_encoder={}", "--set #1: image_encoder: unknown field; it belongs in model"),
-        ("data.streams.pairs.losses=[mimm]", "--set #1: data.streams.pairs.losses: the model has no loss named 'mimm' with a weight; it has mim, mlm, mmm_image, mmm_text, itm, global_contrastive"),
-        ("data.tokenizer.vocabulary=gone.txt", "<text>:2:1: gone.txt: no vocabulary could be read (No such file or directory); give a vocab.txt"),
+        (
+            "data.streams.pairs.losses=[mimm]",
+            "--set #1: data.streams.pairs.losses: the model has no loss named 'mimm' with a weight; it has mim, mlm, mmm_image, mmm_text, itm, global_contrastive",
+        ),
+        (
+            "data.tokenizer.vocabulary=gone.txt",
+            "<text>:2:1: gone.txt: no vocabulary could be read (No such file or directory); give a vocab.txt",
+        ),
     ],
 )
 def test_messages_of_runs(change: str, expected: str) -> None:

@@ -99,9 +99,9 @@ def test_another_name_of_a_broken_plugin(fake_distribution: FakeDistribution) ->
         "<text>:1:17: image_encoder: no image_encoder named 'other.swin'; perhaps because plugin 'acme' "
         "(flava-parts-acme 0.2) failed to load: ZeroDivisionError: division by zero"
     ) == message("image_encoder: {type: other.swin}\n", registry)
-    assert (
-        "<text>:1:17: image_encoder: no image_encoder named 'flava.vti'; did you mean 'flava.vit'?"
-    ) == message("image_encoder: {type: flava.vti}\n", registry)
+    assert ("<text>:1:17: image_encoder: no image_encoder named 'flava.vti'; did you mean 'flava.vit'?") == message(
+        "image_encoder: {type: flava.vti}\n", registry
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,8 @@ def test_another_name_of_a_broken_plugin(fake_distribution: FakeDistribution) ->
             "offers 3, which is no subclass of PartSpec",
         ),
         (
-            CODES.replace("CodebookSpec)", "PartSpec)").replace("class", "from flava_parts import PartSpec\n\nclass") + HOOK,
+            CODES.replace("CodebookSpec)", "PartSpec)").replace("class", "from flava_parts import PartSpec\n\nclass")
+            + HOOK,
             "offers ColourSpec, which has no kind: it should derive from the abstract spec of a kind",
         ),
         (
@@ -157,7 +158,10 @@ def test_another_name_of_a_broken_plugin(fake_distribution: FakeDistribution) ->
             CODES.replace('Literal["acme.colour"]', "str") + HOOK,
             'offers ColourSpec, whose type is not declared as type: Literal["<namespace>.<part>"] = "<namespace>.<part>"',
         ),
-        (CODES.replace("acme.colour", "Colour") + HOOK, "offers ColourSpec, whose type 'Colour' is not <namespace>.<part> in lower case"),
+        (
+            CODES.replace("acme.colour", "Colour") + HOOK,
+            "offers ColourSpec, whose type 'Colour' is not <namespace>.<part> in lower case",
+        ),
         (CODES.replace("def build", "def built") + HOOK, "offers ColourSpec, which leaves build undefined"),
         (
             CODES.replace("levels", "base") + HOOK,
@@ -235,7 +239,12 @@ def test_the_same_part_twice_is_not_contested(fake_distribution: FakeDistributio
     fake_distribution("flava-parts-acme", "0.2", "acme", CODES + HOOK)
     import fake_flava_parts_acme as acme  # pyright: ignore[reportMissingImports]
 
-    registry = load_registry(plugins=[acme, SimpleNamespace(flava_parts_specs=hookimpl(lambda: [acme.ColourSpec], specname="flava_parts_specs"))])
+    registry = load_registry(
+        plugins=[
+            acme,
+            SimpleNamespace(flava_parts_specs=hookimpl(lambda: [acme.ColourSpec], specname="flava_parts_specs")),
+        ]
+    )
 
     assert {} == dict(registry.contested)
     assert "acme.colour" in registry.entries

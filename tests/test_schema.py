@@ -65,9 +65,9 @@ def test_slots_offer_every_part_of_their_kind() -> None:
     slot = FlavaSpec.__name__
 
     assert [{"$ref": "#/$defs/flava.vit"}] == DEFS[slot]["properties"]["image_encoder"]["anyOf"]
-    assert [{"$ref": "#/$defs/flava.dvae"}, {"$ref": "#/$defs/flava.kmeans"}, {"type": "null"}] == DEFS[slot]["properties"][
-        "codebook"
-    ]["anyOf"]
+    assert [{"$ref": "#/$defs/flava.dvae"}, {"$ref": "#/$defs/flava.kmeans"}, {"type": "null"}] == DEFS[slot][
+        "properties"
+    ]["codebook"]["anyOf"]
     entries = DEFS[RunSpec.__name__]["properties"]["observers"]["patternProperties"]
 
     assert {"type": "null"} in next(iter(entries.values()))["anyOf"]

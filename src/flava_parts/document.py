@@ -165,7 +165,9 @@ class _Reading:
             self.problems.append(Problem((), "is not YAML: " + " ".join(filter(None, parts)), source=source))
             raise SpecError(self.problems) from None
         except yaml.YAMLError as error:
-            raise SpecError([Problem((), f"is not YAML: {' '.join(str(error).split())}", source=Mark(self.file))]) from None
+            raise SpecError(
+                [Problem((), f"is not YAML: {' '.join(str(error).split())}", source=Mark(self.file))]
+            ) from None
 
     def _node(self, event: Any, loc: Loc, depth: int, key: Mark | None) -> tuple[Node, _Frame]:
         if isinstance(event, yaml.AliasEvent):

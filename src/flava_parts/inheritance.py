@@ -86,7 +86,12 @@ class Reader:
             return _Place(name, name, folder=None)
         if not looks_like_path and not (not chain and os.path.isfile(name)):
             reason = self._registry.why_no_preset(name)
-            raise self._wrong(loc, f"there is no {'preset' if chain else 'file and no preset'} named '{name}'" + (f"; {reason}" if reason else ""), asked)
+            raise self._wrong(
+                loc,
+                f"there is no {'preset' if chain else 'file and no preset'} named '{name}'"
+                + (f"; {reason}" if reason else ""),
+                asked,
+            )
         folder = chain[-1].folder if chain else ""
         if folder is None:
             raise self._wrong(loc, f"a preset can only be based on presets, not on the file {name!r}", asked)
@@ -122,7 +127,9 @@ class Reader:
             return new
         merged = dict(old.value)
         for name, child in new.value.items():
-            merged[name] = self._merged(merged[name], child, (*loc, name), in_place=in_place) if name in merged else child
+            merged[name] = (
+                self._merged(merged[name], child, (*loc, name), in_place=in_place) if name in merged else child
+            )
         placed = old if in_place else new
         return Node(merged, placed.mark, placed.key)
 
@@ -140,7 +147,9 @@ class Reader:
         try:
             node = _moved(parse(text, mark.file), mark) if text.strip() else Node(None, mark, mark)
         except SpecError as error:
-            raise SpecError(replace(problem, loc=(*names, *problem.loc), source=mark) for problem in error.problems) from None
+            raise SpecError(
+                replace(problem, loc=(*names, *problem.loc), source=mark) for problem in error.problems
+            ) from None
         for name in reversed(names):
             node = Node({name: node}, mark, mark)
         return self._resolved(node, (), (_Place(mark.file, mark.file),))
@@ -168,7 +177,9 @@ def default_types_of(spec: type[Spec]) -> Iterator[tuple[Loc, str]]:
     """The types of the parts that fill a spec's slots by default, with the paths of the slots."""
     for name, field in spec.model_fields.items():
         default = field.get_default(call_default_factory=True, validated_data={})
-        entries = {(name, key): entry for key, entry in default.items()} if isinstance(default, dict) else {(name,): default}
+        entries = (
+            {(name, key): entry for key, entry in default.items()} if isinstance(default, dict) else {(name,): default}
+        )
         for loc, entry in entries.items():
             if isinstance(entry, PartSpec):
                 yield loc, entry.type_name()

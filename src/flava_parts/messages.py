@@ -92,7 +92,9 @@ def blocks_of(
         entries: dict[Loc, tuple[Node | None, Any]] = {(*loc, name): (child, default)}
         if many:
             known: dict[str, Any] = default if isinstance(default, dict) else {}
-            given: dict[str, Node | None] = dict.fromkeys(known) if child is None else child.value if child.is_block else {}
+            given: dict[str, Node | None] = (
+                dict.fromkeys(known) if child is None else child.value if child.is_block else {}
+            )
             entries = {(*loc, name, key): (entry, known.get(key)) for key, entry in given.items()}
         for inner, (entry, fallback) in entries.items():
             found = _spec_of(entry, fallback, base, registry)

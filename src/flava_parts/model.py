@@ -90,14 +90,17 @@ class FlavaForPreTraining(nn.Module):
         batch = dict(batch)
         special = batch.pop("special_tokens_mask", None)
         inputs = _Inputs(**batch)
-        reads = frozenset(
-            stream for name in self._applicable(inputs, losses) for stream in self.readings[name].streams
-        )
+        reads = frozenset(stream for name in self._applicable(inputs, losses) for stream in self.readings[name].streams)
         passes = {STREAM_PASSES[stream] for stream in reads if stream in STREAM_PASSES}
         if "multimodal_masked" in passes:
             passes |= {"image_masked", "text_masked"}
         ids = inputs.input_ids
-        if self.pair_masker is not None and Streams.MATCH_LABELS in reads and ids is not None and "itm_labels" not in batch:
+        if (
+            self.pair_masker is not None
+            and Streams.MATCH_LABELS in reads
+            and ids is not None
+            and "itm_labels" not in batch
+        ):
             pairs = self.pair_masker(len(ids), generator)
             rows = pairs.texts.to(ids.device)
             for name in ("input_ids", "attention_mask", "token_type_ids", "position_ids"):
@@ -186,7 +189,10 @@ class FlavaForPreTraining(nn.Module):
         computed = [name for name in applicable if self._has_labels(inputs, name, asked=losses is not None)]
         headed = applicable if output_logits else computed
         wanted: set[Pass] = set(passes) | {
-            STREAM_PASSES[stream] for name in headed for stream in self.readings[name].streams if stream in STREAM_PASSES
+            STREAM_PASSES[stream]
+            for name in headed
+            for stream in self.readings[name].streams
+            if stream in STREAM_PASSES
         }
         states = self._run(
             inputs, wanted, output_attentions=output_attentions, output_hidden_states=output_hidden_states
@@ -274,7 +280,9 @@ class FlavaForPreTraining(nn.Module):
             labels = self.codebook(inputs.codebook_pixel_values)
         labels = labels.flatten(1)
         if labels.shape != masked.shape:
-            raise ValueError(f"there are {tuple(labels.shape)} image labels but {tuple(masked.shape)} patches in the mask")
+            raise ValueError(
+                f"there are {tuple(labels.shape)} image labels but {tuple(masked.shape)} patches in the mask"
+            )
         return _where(torch.where(masked, labels, IGNORE), matched)
 
     # ------------------------------------------------------------------------------------------------- encoding

@@ -69,7 +69,9 @@ class _Slot:
                 return value
             if not isinstance(value, dict):
                 raise PydanticCustomError(
-                    "part_block", "a {kind} is a block with a type, not {value}", {"kind": self.base.kind, "value": repr(value)}
+                    "part_block",
+                    "a {kind} is a block with a type, not {value}",
+                    {"kind": self.base.kind, "value": repr(value)},
                 )
             registry = (info.context or {}).get(REGISTRY) or _default_registry()
             name = value.get("type")

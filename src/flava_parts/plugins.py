@@ -63,9 +63,7 @@ def default_registry() -> Registry:
     return load_registry()
 
 
-def load_registry(
-    *, plugins: Sequence[object] = (), entry_points: bool = True, block: Sequence[str] = ()
-) -> Registry:
+def load_registry(*, plugins: Sequence[object] = (), entry_points: bool = True, block: Sequence[str] = ()) -> Registry:
     """Register the built-in parts, then ``plugins``, then the entry points of installed distributions.
 
     ``block`` and the environment variable ``FLAVA_PARTS_BLOCK`` (names, comma-separated) leave out entry points by
@@ -79,7 +77,9 @@ def load_registry(
     for plugin in plugins:
         loading.add(Origin(getattr(plugin, "__name__", type(plugin).__name__)), lambda plugin=plugin: plugin)
     if entry_points:
-        blocked = {_normal(name) for name in (*block, *os.environ.get("FLAVA_PARTS_BLOCK", "").split(",")) if name.strip()}
+        blocked = {
+            _normal(name) for name in (*block, *os.environ.get("FLAVA_PARTS_BLOCK", "").split(",")) if name.strip()
+        }
         for origin, entry_point in _installed():
             if blocked & {_normal(origin.plugin), _normal(origin.distribution or origin.plugin)}:
                 loading.blocked.append(origin)
@@ -130,7 +130,9 @@ class _Loading:
         hooks = tuple(name for name in vars(Hooks) if name.startswith("flava_parts_"))
         for name in sorted(set(implemented) - set(hooks)):
             near = nearest(name, hooks)
-            self._remember(origin, f"implements an unknown hook '{name}'" + (f"; did you mean '{near}'?" if near else ""))
+            self._remember(
+                origin, f"implements an unknown hook '{name}'" + (f"; did you mean '{near}'?" if near else "")
+            )
         unmarked = [name for name in hooks if name not in implemented and callable(getattr(plugin, name, None))]
         for name in unmarked:
             self._remember(origin, f"has a function '{name}' that is not marked with @hookimpl")
@@ -184,7 +186,9 @@ class _Loading:
             known = ", ".join(sorted(self.kinds))
             return self._remember(origin, f"offers '{name}' of an unknown kind '{spec.kind}'; the kinds are {known}")
         if not issubclass(spec, base):
-            return self._remember(origin, f"offers '{name}', {article(spec.kind)} that does not derive from {base.__name__}")
+            return self._remember(
+                origin, f"offers '{name}', {article(spec.kind)} that does not derive from {base.__name__}"
+            )
         claims = self.entries.setdefault(name, [])
         if not any(claim.spec is spec for claim in claims):
             claims.append(Entry(name, spec, origin))
@@ -194,7 +198,9 @@ class _Loading:
         if not dot or suffix != "yaml":
             return
         if not _PRESET_NAME.fullmatch(name):
-            return self._remember(origin, f"offers the preset '{file.name}', which is not named <namespace>.<name>.yaml")
+            return self._remember(
+                origin, f"offers the preset '{file.name}', which is not named <namespace>.<name>.yaml"
+            )
         if not self._refused(origin, name):
             self.presets.setdefault(name, []).append(Preset(name, file, origin))
 

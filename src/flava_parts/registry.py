@@ -135,7 +135,9 @@ class Registry:
 
 def claims(origins: tuple[Origin, ...]) -> str:
     """The sentence about a contested name."""
-    return f"both {' and '.join(map(str, origins))} claim that name, so neither has it; block one with FLAVA_PARTS_BLOCK"
+    return (
+        f"both {' and '.join(map(str, origins))} claim that name, so neither has it; block one with FLAVA_PARTS_BLOCK"
+    )
 
 
 def nearest(name: str, names: tuple[str, ...]) -> str | None:

@@ -13,7 +13,10 @@ from .spec import FlavaSpec, RunSpec
 
 Schema = dict[str, Any]
 
-_BASE: Schema = {"type": "string", "description": "A preset, or the path of a file from this one: merged below this block."}
+_BASE: Schema = {
+    "type": "string",
+    "description": "A preset, or the path of a file from this one: merged below this block.",
+}
 _DROPPED = frozenset({"title", "required", "$slot", "$defs"})
 
 
@@ -56,7 +59,9 @@ def _adapted(schema: Any, registry: Registry) -> Any:
         adapted.pop("default", None)
     elif "anyOf" in schema:
         choices = [_adapted(choice, registry) for choice in schema["anyOf"]]
-        adapted["anyOf"] = [inner for choice in choices for inner in (choice["anyOf"] if [*choice] == ["anyOf"] else [choice])]
+        adapted["anyOf"] = [
+            inner for choice in choices for inner in (choice["anyOf"] if [*choice] == ["anyOf"] else [choice])
+        ]
     if "properties" in schema:
         fields = {name: _adapted(field, registry) for name, field in schema["properties"].items()}
         adapted["properties"] = {BASE: _BASE, **fields}

@@ -36,7 +36,9 @@ def _disagreements(spec: FlavaSpec, vocab: Vocab | None) -> Iterator[Problem]:
     text_states = (_BATCH, text.length, text.width)
     yield from _compared(("image_encoder",), image_states, lambda: model.image_encoder(pixels).pre_norm)
     if getattr(spec.image_encoder, "mask_token", True):
-        yield from _compared(("image_encoder",), image_states, lambda: model.image_encoder(pixels, masked).last_hidden_state)
+        yield from _compared(
+            ("image_encoder",), image_states, lambda: model.image_encoder(pixels, masked).last_hidden_state
+        )
     yield from _compared(("text_encoder",), text_states, lambda: model.text_encoder(ids, torch.ones_like(ids)).pre_norm)
     if model.fusion is not None and wiring.layout is not None:
         fusion = model.fusion

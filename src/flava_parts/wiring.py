@@ -120,7 +120,8 @@ def _unread_streams(spec: FlavaSpec, wiring: Wiring) -> Iterator[Problem]:
                 yield Problem(("losses", name), f"reads {stream}, but there is no codebook", see=("codebook",))
             else:
                 yield Problem(
-                    ("losses", name), f"reads {stream}, which nothing provides; there are {', '.join(sorted(wiring.provides))}"
+                    ("losses", name),
+                    f"reads {stream}, which nothing provides; there are {', '.join(sorted(wiring.provides))}",
                 )
 
 
@@ -145,7 +146,9 @@ def _idle_parts(spec: FlavaSpec, wiring: Wiring) -> Iterator[Problem]:
     }
     for slot, readers in read_by.items():
         if getattr(spec, slot) is not None and not readers:
-            yield Problem((slot,), f"no loss with a weight reads what it gives; {slot}: null leaves it out", level="warning")
+            yield Problem(
+                (slot,), f"no loss with a weight reads what it gives; {slot}: null leaves it out", level="warning"
+            )
 
 
 def run_problems(spec: RunSpec, vocab: Vocab) -> Iterator[Problem]:
@@ -177,7 +180,9 @@ def run_problems(spec: RunSpec, vocab: Vocab) -> Iterator[Problem]:
                 "use flava.kmeans, or say weights: random",
             )
         if model.codebook.learns_from_images and all(stream.use == "texts" for stream in data.streams.values()):
-            yield Problem(("model", "codebook"), "has to be fitted on images, but no stream has any", see=("data", "streams"))
+            yield Problem(
+                ("model", "codebook"), "has to be fitted on images, but no stream has any", see=("data", "streams")
+            )
     yield from _stream_problems(spec)
 
 
@@ -194,7 +199,9 @@ def _stream_problems(spec: RunSpec) -> Iterator[Problem]:
         apply = {loss for loss in losses if losses[loss].needs == modalities}
         for loss in stream.losses or ():
             if loss not in losses:
-                yield Problem((*loc, "losses"), f"the model has no loss named {loss!r} with a weight; it has {', '.join(losses)}")
+                yield Problem(
+                    (*loc, "losses"), f"the model has no loss named {loss!r} with a weight; it has {', '.join(losses)}"
+                )
             elif loss not in apply:
                 yield Problem((*loc, "losses"), f"{loss} does not apply to {stream.use}")
         computed = apply if stream.losses is None else apply & set(stream.losses)
@@ -202,7 +209,9 @@ def _stream_problems(spec: RunSpec) -> Iterator[Problem]:
             yield Problem(loc, f"no loss of the model applies to {stream.use}")
         fed |= computed
         batch_size = stream.batch_size or spec.train.batch_size
-        if batch_size < 2 and any({Streams.MATCH_LABELS, Streams.TEXT_SUMMARY} & losses[loss].reads for loss in computed):
+        if batch_size < 2 and any(
+            {Streams.MATCH_LABELS, Streams.TEXT_SUMMARY} & losses[loss].reads for loss in computed
+        ):
             yield Problem(
                 ("train", "batch_size") if stream.batch_size is None else (*loc, "batch_size"),
                 "contrastive and matching losses compare rows of a batch, so it has to hold at least 2",

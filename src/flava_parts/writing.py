@@ -26,7 +26,9 @@ def to_yaml(spec: Spec, note: Callable[[Loc], str] | None = None) -> str:
         return "".join(f"{text}\n" for text, _ in lines)
     notes = [note(loc) if loc is not None else "" for _, loc in lines]
     column = 2 + max((len(text) for (text, _), said in zip(lines, notes, strict=True) if said), default=0)
-    return "".join(f"{f'{text:<{column}}# {said}' if said else text}\n" for (text, _), said in zip(lines, notes, strict=True))
+    return "".join(
+        f"{f'{text:<{column}}# {said}' if said else text}\n" for (text, _), said in zip(lines, notes, strict=True)
+    )
 
 
 def _lines(block: dict[str, Any], loc: Loc) -> Iterator[tuple[str, Loc | None]]:

@@ -49,7 +49,7 @@ def test_fields_and_values_are_those_of_transformers() -> None:
         return_tensors="pt",
     )
     actual = Processor.of(FlavaSpec(), DataSpec(streams={}))(
-        images, texts, return_image_mask=True, return_codebook_pixels=True
+        images, texts, return_image_mask=True, return_codebook_pixels=True, return_special_tokens_mask=True
     )
 
     assert set(expected) == set(actual)
@@ -86,6 +86,7 @@ def test_trap_43_texts_come_cut_and_masked(images: int, texts: int, seed: int) -
         return_image_mask=True,
         return_codebook_pixels=True,
         return_masked_text=True,
+        return_special_tokens_mask=True,
         generator=torch.Generator().manual_seed(seed),
     )
     length = batch["input_ids"].shape[1]
@@ -103,7 +104,7 @@ def test_trap_43_texts_come_cut_and_masked(images: int, texts: int, seed: int) -
 
 
 def test_one_modality_gives_its_own_fields() -> None:
-    text = {"input_ids", "attention_mask", "token_type_ids", "special_tokens_mask"}
+    text = {"input_ids", "attention_mask", "token_type_ids"}
 
     assert text == set(PROCESSOR(text="one text"))
     assert {"pixel_values"} == set(PROCESSOR(pictures(2)))

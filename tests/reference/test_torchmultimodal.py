@@ -1,7 +1,8 @@
 """Given the same weights, torchmultimodal's FLAVA and ours say the same: outputs, losses, gradients.
 
-Said to ours: its prediction heads' epsilon (1e-5), a text encoder that does not see padding, and a fusion that does. Its
-layer norms compute in float32 whatever they are given; they are replaced by torch's own for the exact comparison.
+Said to ours: its prediction heads' epsilon (1e-5), a text encoder that does not see padding, and a fusion that does.
+Two things it computes in float32 whatever it is given: its layer norms, which are replaced by torch's own for the exact
+comparison, and the square root of a head's width, for which widths of 1 and 4 are chosen.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ from flava_parts.facts import IGNORE, Grid
 from flava_parts.interop.keys import from_ours, peer_of
 from flava_parts.model import FlavaForPreTraining
 
-NAMES = dict(zip(LOSSES, ("mim", "mlm", "mmm_image", "mmm_text", "itm", "global_contrastive"), strict=True))
 UNIMODAL = [{"text": False}, {"image": False}, {"image": False, "pads": True}]
 PAIRS = [
     {"pads": pads, "itm": itm, "square_mask": square}
@@ -61,11 +61,12 @@ def _torch_layer_norm(monkeypatch: pytest.MonkeyPatch) -> None:
 def said_to_both(draw: st.DrawFn) -> Tiny:
     """What torchmultimodal can be told: square images and patches, biases everywhere, one activation for the heads."""
     tiny = draw(tinies())
+    heads = st.sampled_from([2, 8])
     return replace(
         tiny,
-        image=replace(tiny.image, qkv_bias=True),
-        text=replace(tiny.text, qkv_bias=True, activation=tiny.image.activation),
-        fusion=replace(tiny.fusion, qkv_bias=True),
+        image=replace(tiny.image, qkv_bias=True, heads=draw(heads)),
+        text=replace(tiny.text, qkv_bias=True, heads=draw(heads), activation=tiny.image.activation),
+        fusion=replace(tiny.fusion, qkv_bias=True, heads=draw(heads)),
         grid=draw(st.sampled_from([Grid(2, 2), Grid(3, 3)])),
         patch_size=draw(st.sampled_from([(1, 1), (3, 3)])),
         cls_token=True,
@@ -98,7 +99,7 @@ def compare(tiny: Tiny, seed: int, combination: dict[str, Any], theirs: Any, our
         mlm_labels=None if labels is None else labels.masked_fill(labels == IGNORE, -1),
     )
     actual = ours(**inputs)
-    found = {name: expected.losses[f"{NAMES[name]}_loss"] for name in LOSSES}
+    found = {name: expected.losses[f"{name}_loss"] for name in LOSSES}
     # Without match labels the reference reports a loss of zero, and ours none.
     found = {name: value for name, value in found.items() if value is not None and (name != "itm" or match is not None)}
     assert set(found) == set(actual.losses)

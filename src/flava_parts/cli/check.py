@@ -19,7 +19,9 @@ def check(
     sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Model or run files, or presets.")],
     changes: Set = None,
     plugins: Plugins = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Also build it on the meta device and compare shapes.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Also build it on the meta device and compare shapes.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check files and say everything that is wrong with them, and where. Exits with 2 if anything is."""

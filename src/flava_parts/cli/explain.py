@@ -46,7 +46,11 @@ def explain(
     wiring = wire(spec, vocab)
     counted = cost(spec, batch_size=size, words=words, vocab=vocab)
     words = min(words or wiring.text.length, wiring.text.length)
-    print(json.dumps(_as_json(spec, wiring, counted, size, words), indent=2) if as_json else _text(spec, wiring, counted, size, words))
+    print(
+        json.dumps(_as_json(spec, wiring, counted, size, words), indent=2)
+        if as_json
+        else _text(spec, wiring, counted, size, words)
+    )
 
 
 def _rows(spec: FlavaSpec, wiring: Wiring, counted: Cost) -> list[dict[str, Any]]:
@@ -108,4 +112,9 @@ def _text(spec: FlavaSpec, wiring: Wiring, counted: Cost, batch_size: int, words
 
 
 def _as_json(spec: FlavaSpec, wiring: Wiring, counted: Cost, batch_size: int, words: int) -> dict[str, Any]:
-    return {"batch_size": batch_size, "words": words, "parts": _rows(spec, wiring, counted), **dataclasses.asdict(counted)}
+    return {
+        "batch_size": batch_size,
+        "words": words,
+        "parts": _rows(spec, wiring, counted),
+        **dataclasses.asdict(counted),
+    }

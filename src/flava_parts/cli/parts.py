@@ -99,7 +99,12 @@ def _description(found: dict[str, Any]) -> str:
 
     head = f"{found['type']}: {found['kind']}, from {found['from']}\n{found['defined']}\n\n{found['description']}\n"
     rows = [
-        (name, field["type"], field["default"] if field["default"] == "(required)" else show(field["default"]), field["description"])
+        (
+            name,
+            field["type"],
+            field["default"] if field["default"] == "(required)" else show(field["default"]),
+            field["description"],
+        )
         for name, field in found["fields"].items()
     ]
     return head + ("\n" + table(("field", "type", "default", "description"), rows) if rows else "\nIt has no fields.")

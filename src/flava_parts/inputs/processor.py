@@ -61,6 +61,7 @@ class Processor:
         return_image_mask: bool = False,
         return_codebook_pixels: bool = False,
         return_masked_text: bool = False,
+        return_special_tokens_mask: bool = False,
         padding: Padding = True,
         truncation: bool = True,
         max_length: int | None = None,
@@ -74,8 +75,9 @@ class Processor:
             pixel_values (B, 3, H, W); with ``return_codebook_pixels`` codebook_pixel_values (B, 3, h, w);
             with ``return_image_mask`` bool_masked_pos (B, P) bool. ``augment``: random crop and flip, both views alike.
         text: longer ones are cut to ``max_length`` tokens, the tokenizer's length if not given.
-            input_ids, attention_mask, token_type_ids and special_tokens_mask (B, L) int64;
-            with ``return_masked_text`` input_ids_masked and mlm_labels (B, L) int64.
+            input_ids, attention_mask and token_type_ids (B, L) int64; with ``return_masked_text`` input_ids_masked
+            and mlm_labels (B, L) int64; with ``return_special_tokens_mask`` special_tokens_mask (B, L) int64, which
+            a model's `mask` reads but its `forward` does not.
         generator: what is random is drawn from it, from torch's default generator if not given.
 
         Pictures and texts need not be equally many: N pictures are scored against M texts by their embeddings. A model
@@ -106,6 +108,8 @@ class Processor:
                 raise InputError("return_masked_text needs text and a model with a text_masker")
             masked = self.text_masker(batch["input_ids"], batch["special_tokens_mask"].bool(), generator)
             batch["input_ids_masked"], batch["mlm_labels"] = masked.ids, masked.labels
+        if not return_special_tokens_mask:
+            batch.pop("special_tokens_mask", None)
         return batch
 
 

@@ -131,7 +131,7 @@ class BlockMasker:
                 torch.rand(near.shape, generator=generator, device="cpu") / 10
             )  # less than a ninth: breaks ties only
             best = torch.where(open_ > 0, near + noise, -1).topk(int(take.max()), dim=1).indices
-            kept = 1.0 * (torch.arange(best.shape[1], device="cpu") >= take)
+            kept = open_.gather(1, best) * (torch.arange(best.shape[1], device="cpu") >= take)
             free[image] = open_.scatter(1, best, kept).view(-1, self.grid.rows, self.grid.columns)
 
 
