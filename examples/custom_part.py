@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-import flava_parts as fp
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import flava_parts as fp
 from flava_parts.codebooks.specs import CodebookSpec
 from flava_parts.data.emoji import Emoji
 from flava_parts.facts import Codes, Grid
 from flava_parts.fields import Pixels, PositiveInt
 from flava_parts.inputs.specs import ViewsSpec
 from flava_parts.inputs.views import Views
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 STEPS = 20
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
+
 from flava_parts.codebooks.kmeans import KMeansCodebook
 from flava_parts.data.emoji import Emoji
 from flava_parts.encoders.vision import VisionTransformer
 from flava_parts.facts import Grid
 from flava_parts.inputs.pictures import rgb
 from flava_parts.maskers.block import BlockMasker
-from torch import nn
 
 STEPS = 20
 

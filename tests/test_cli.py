@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FakeDistribution
+
 from flava_parts.cli import main
 from flava_parts.loading import load_spec
 from flava_parts.plugins import default_registry

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from flava_parts.document import Node, node_of, parse, scalar
 from flava_parts.errors import SpecError
 from flava_parts.loading import load_spec
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def problems_of(text: str | bytes) -> list[str]:

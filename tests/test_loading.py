@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import broken_flava_specs, flava_specs
+
 from flava_parts.encoders.specs import ViTSpec
 from flava_parts.errors import SpecError
 from flava_parts.loading import load, load_any, load_run, load_spec
 from flava_parts.plugins import load_registry
 from flava_parts.spec import FlavaSpec, RunSpec
 from flava_parts.writing import to_yaml
-from hypothesis import given
-from hypothesis import strategies as st
-from strategies import broken_flava_specs, flava_specs
 
 REGISTRY = load_registry(entry_points=False)
 Write = Callable[..., Path]
@@ -98,7 +99,8 @@ def test_blocks_merge_and_everything_else_replaces(write: Write) -> None:
     """The first rule: by key; lists, numbers and nulls replace."""
     write(
         "a.yaml",
-        "image_encoder: {image_size: [32, 64], patch_size: 8, width: 32, heads: 4}\nlosses: {mim: {weight: 2}, mlm: {}}\n",
+        "image_encoder: {image_size: [32, 64], patch_size: 8, width: 32, heads: 4}\nlosses: {mim: "
+        "{weight: 2}, mlm: {}}\n",
     )
     write("b.yaml", "base: a.yaml\nimage_encoder: {image_size: [64, 64]}\nlosses: {mim: null}\n")
     spec = load_spec("b.yaml", registry=REGISTRY, set=["codebook=null", "image_masker=null"])
@@ -264,7 +266,8 @@ def test_set_is_located() -> None:
         ("image_encoder: null", "m.yaml:1:16: image_encoder: an image_encoder should be a block with a type, not null"),
         (
             "codebook: flava.kmeans",
-            "m.yaml:1:11: codebook: a codebook should be a block with a type, not 'flava.kmeans'; write {type: flava.kmeans}",
+            "m.yaml:1:11: codebook: a codebook should be a block with a type, not 'flava.kmeans'; "
+            "write {type: flava.kmeans}",
         ),
         ("codebook: [1]", "m.yaml:1:11: codebook: a codebook should be a block with a type, not [1]"),
         (
@@ -274,7 +277,8 @@ def test_set_is_located() -> None:
         ),
         (
             "losses: {zebra: {}}",
-            "m.yaml:1:10: losses.zebra: a loss needs a type: flava.global_contrastive, flava.itm, flava.mim, flava.mlm, "
+            "m.yaml:1:10: losses.zebra: a loss needs a type: flava.global_contrastive, flava.itm, "
+            "flava.mim, flava.mlm, "
             "flava.mmm_image, flava.mmm_text",
         ),
         ("losses: [mim]", "m.yaml:1:9: losses: should be a block of names, not ['mim']"),
@@ -297,7 +301,8 @@ def test_set_is_located() -> None:
         ("image_encoder: {qkv_bias: 0}", "m.yaml:1:27: image_encoder.qkv_bias: should be true or false, not 0"),
         (
             "image_encoder: {activation: glu}",
-            "m.yaml:1:29: image_encoder.activation: should be gelu or relu or selu or gelu_new, not 'glu'; did you mean 'gelu'?",
+            "m.yaml:1:29: image_encoder.activation: should be gelu or relu or selu or gelu_new, not "
+            "'glu'; did you mean 'gelu'?",
         ),
         (
             "image_encoder: {activation: tanh}",
@@ -305,7 +310,8 @@ def test_set_is_located() -> None:
         ),
         (
             "image_encoder: {image_size: [1, 2, 3]}",
-            "m.yaml:1:29: image_encoder.image_size: should be a positive whole number of pixels, or [height, width], not [1, 2, 3]",
+            "m.yaml:1:29: image_encoder.image_size: should be a positive whole number of pixels, or "
+            "[height, width], not [1, 2, 3]",
         ),
         ("codebook: {weights: 3}", "m.yaml:1:21: codebook.weights: should be text, not 3; put it in quotes"),
         ("image_encoder: {heads: 7}", "m.yaml:1:24: image_encoder.heads: 7 heads do not divide a width of 768"),
@@ -351,7 +357,8 @@ def test_messages(write: Write, text: str, expected: str) -> None:
         ("image_encoder={}", "--set #1: image_encoder: unknown field; it belongs in model"),
         (
             "data.streams.pairs.losses=[mimm]",
-            "--set #1: data.streams.pairs.losses: the model has no loss named 'mimm' with a weight; it has mim, mlm, mmm_image, mmm_text, itm, global_contrastive",
+            "--set #1: data.streams.pairs.losses: the model has no loss named 'mimm' with a weight; it "
+            "has mim, mlm, mmm_image, mmm_text, itm, global_contrastive",
         ),
         (
             "data.tokenizer.vocabulary=gone.txt",

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import FakeDistribution
+
 from flava_parts.errors import SpecError
 from flava_parts.loading import load_spec
 from flava_parts.plugins import hookimpl, load_registry
@@ -109,7 +110,8 @@ def test_another_name_of_a_broken_plugin(fake_distribution: FakeDistribution) ->
     [
         ("raise SystemExit(3)", "failed to load: SystemExit: 3"),
         (
-            "from flava_parts import hookimpl\n\n@hookimpl\ndef flava_parts_specs():\n    raise ValueError('no\\nluck')\n",
+            "from flava_parts import hookimpl\n\n@hookimpl\ndef flava_parts_specs():\n    raise "
+            "ValueError('no\\nluck')\n",
             "failed in flava_parts_specs: ValueError: no luck",
         ),
         (
@@ -144,8 +146,10 @@ def test_another_name_of_a_broken_plugin(fake_distribution: FakeDistribution) ->
         ),
         (
             CODES.replace("    image_size", '    kind = "teapot"\n    image_size') + HOOK,
-            "offers 'acme.colour' of an unknown kind 'teapot'; the kinds are codebook, evaluation, fusion, image_encoder, "
-            "image_masker, loss, observer, optimizer, pair_masker, schedule, source, text_encoder, text_masker, tokenizer",
+            "offers 'acme.colour' of an unknown kind 'teapot'; the kinds are codebook, evaluation, "
+            "fusion, image_encoder, "
+            "image_masker, loss, observer, optimizer, pair_masker, schedule, source, text_encoder, "
+            "text_masker, tokenizer",
         ),
         (
             CODES.replace("CodebookSpec)", "PartSpec)")
@@ -268,6 +272,8 @@ def test_presets_of_a_plugin(fake_distribution: FakeDistribution, tmp_path: Path
 
     assert 1 == spec.image_encoder.arguments()["depth"]
     assert [
-        "plugin 'acme' (flava-parts-acme 0.2) offers 'flava.mine', but the namespace 'flava' belongs to the built-in parts",
-        "plugin 'acme' (flava-parts-acme 0.2) offers the preset 'NOTES.yaml', which is not named <namespace>.<name>.yaml",
+        "plugin 'acme' (flava-parts-acme 0.2) offers 'flava.mine', but the namespace 'flava' "
+        "belongs to the built-in parts",
+        "plugin 'acme' (flava-parts-acme 0.2) offers the preset 'NOTES.yaml', which is not named "
+        "<namespace>.<name>.yaml",
     ] == sorted(broken(registry))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from flava_parts.document import parse
 from flava_parts.loading import load_any, load_spec
 from flava_parts.plugins import load_registry

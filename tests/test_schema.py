@@ -6,13 +6,14 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from hypothesis import given
+from strategies import flava_specs
+
 from flava_parts.document import parse
 from flava_parts.plugins import load_registry
 from flava_parts.schema import json_schema
 from flava_parts.spec import FlavaSpec, RunSpec
 from flava_parts.writing import to_yaml
-from hypothesis import given
-from strategies import flava_specs
 
 REGISTRY = load_registry(entry_points=False)
 SCHEMA = json_schema(REGISTRY)

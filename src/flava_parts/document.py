@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from yaml.reader import Reader
@@ -27,7 +27,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile(Reader.NON_PRINTABLE.pattern)
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_CONSTANTS: dict[str, Any] = {
+_CONSTANTS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -37,6 +37,9 @@ _CONSTANTS: dict[str, Any] = {
 }
 
 
+Scalar = str | int | float | bool | None
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A value with its place: a scalar, a list of nodes, or a block (a dict of nodes).
@@ -44,7 +47,7 @@ class Node:
     ``mark`` is where the value begins, ``key`` where the key begins that leads to it; none for what no file holds.
     """
 
-    value: Any
+    value: Scalar | list[Node] | dict[str, Node]
     mark: Mark | None = None
     key: Mark | None = None
 
@@ -52,6 +55,11 @@ class Node:
     def is_block(self) -> bool:
         """Whether this is a mapping."""
         return isinstance(self.value, dict)
+
+    @property
+    def fields(self) -> dict[str, Node]:
+        """The nodes of a block by name; none of anything else."""
+        return self.value if isinstance(self.value, dict) else {}
 
     def children(self) -> Iterator[tuple[str | int, Node]]:
         """Keys or positions, with their nodes."""
@@ -98,17 +106,20 @@ def node_of(value: Any, loc: Loc = ()) -> Node:
     if len(loc) > MAX_DEPTH:
         raise SpecError([Problem(loc[:3], f"is nested more than {MAX_DEPTH} levels deep")])
     if isinstance(value, Mapping):
-        wrong = [name for name in value if not isinstance(name, str)]
-        if wrong:
-            raise SpecError([Problem(loc, f"a key should be text, not {wrong[0]!r}")])
-        return Node({name: node_of(child, (*loc, name)) for name, child in value.items()})
+        block: dict[str, Node] = {}
+        for name, child in cast(Mapping[object, object], value).items():
+            if not isinstance(name, str):
+                raise SpecError([Problem(loc, f"a key should be text, not {name!r}")])
+            block[name] = node_of(child, (*loc, name))
+        return Node(block)
     if isinstance(value, (list, tuple)):
-        return Node([node_of(child, (*loc, position)) for position, child in enumerate(value)])
-    return Node(value)
+        items = cast(Sequence[object], value)
+        return Node([node_of(child, (*loc, position)) for position, child in enumerate(items)])
+    return Node(cast(Scalar, value))  # whatever else Python has is for the spec to refuse
 
 
-def scalar(text: str) -> Any:
-    """What an unquoted scalar stands for by YAML 1.2's core schema. Raises OverflowError for a number beyond 64 bits."""
+def scalar(text: str) -> Scalar:
+    """What an unquoted scalar stands for by YAML 1.2's core schema. Raises OverflowError beyond 64 bits."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text):
@@ -155,7 +166,7 @@ class _Reading:
 
     def _events(self, text: str) -> Iterator[Any]:
         try:
-            for event in yaml.parse(text, Loader=_LOADER):
+            for event in cast(Iterator[Any], yaml.parse(text, Loader=_LOADER)):  # pyright: ignore[reportUnknownMemberType]
                 if not isinstance(event, yaml.StreamStartEvent):
                     yield event
         except yaml.MarkedYAMLError as error:
@@ -245,7 +256,7 @@ class _Reading:
             self._node(event, loc, depth + 1, None)
         return None
 
-    def _scalar(self, event: Any, loc: Loc) -> Any:
+    def _scalar(self, event: Any, loc: Loc) -> Scalar:
         if event.style not in (None, ""):
             return event.value
         try:

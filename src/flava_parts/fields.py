@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from annotated_types import Ge, Le, Lt
 from pydantic import (
@@ -20,10 +21,11 @@ from .facts import Size
 
 
 def _size(value: Any) -> Any:
-    sides = value if isinstance(value, (list, tuple)) else (value, value)
+    is_pair = isinstance(value, (list, tuple))
+    sides = cast(Sequence[object], value) if is_pair else (value, value)
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise PydanticCustomError("size", "should be a positive whole number of pixels, or [height, width]")
-    return tuple(value) if isinstance(value, (list, tuple)) else value
+    return tuple(sides) if is_pair else value
 
 
 Pixels = Annotated[
@@ -49,7 +51,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 def _without_nulls(value: Any) -> Any:
-    return {name: entry for name, entry in value.items() if entry is not None} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    return {name: entry for name, entry in cast(dict[object, object], value).items() if entry is not None}
 
 
 _T = TypeVar("_T")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from .document import MAX_BYTES, MAX_DEPTH, Node, node_of, parse
 from .errors import Loc, Mark, Problem, SpecError
@@ -104,18 +105,19 @@ class Reader:
             return node
         if len(loc) > MAX_DEPTH:
             raise self._wrong(loc[:3], f"is nested more than {MAX_DEPTH} levels deep", node)
-        base = node.value.get(BASE)
-        inherits = base is not None and not base.is_block  # an entry of a dict of parts may be called base
+        base = node.fields.get(BASE)
+        if base is not None and base.is_block:
+            base = None  # an entry of a dict of parts may be called base
         own = Node(
             {
                 name: self._resolved(child, (*loc, name), chain)
-                for name, child in node.value.items()
-                if not (inherits and name == BASE)
+                for name, child in node.fields.items()
+                if base is None or name != BASE
             },
             node.mark,
             node.key,
         )
-        if not inherits:
+        if base is None:
             return own
         if not isinstance(base.value, str):
             raise self._wrong((*loc, BASE), "should be the name of a preset or the path of a file", base)
@@ -125,8 +127,8 @@ class Reader:
         """``new`` over ``old``; ``in_place``, blocks of both stay where ``old`` has them."""
         if not (old.is_block and new.is_block) or self._changes_type(old, new, loc):
             return new
-        merged = dict(old.value)
-        for name, child in new.value.items():
+        merged = dict(old.fields)
+        for name, child in new.fields.items():
             merged[name] = (
                 self._merged(merged[name], child, (*loc, name), in_place=in_place) if name in merged else child
             )
@@ -134,10 +136,10 @@ class Reader:
         return Node(merged, placed.mark, placed.key)
 
     def _changes_type(self, old: Node, new: Node, loc: Loc) -> bool:
-        if TYPE not in new.value:
+        if TYPE not in new.fields:
             return False
-        inherited = old.value[TYPE].value if TYPE in old.value else self._default_types.get(loc)
-        return inherited is not None and inherited != new.value[TYPE].value
+        inherited = old.fields[TYPE].value if TYPE in old.fields else self._default_types.get(loc)
+        return inherited is not None and inherited != new.fields[TYPE].value
 
     def _assigned(self, assignment: str, mark: Mark) -> Node:
         path, equals, text = assignment.partition("=")
@@ -158,7 +160,7 @@ class Reader:
         """The node, each block without a type given its slot's default type."""
         if not node.is_block:
             return node
-        block = dict(node.value)
+        block = dict(node.fields)
         if TYPE not in block and loc in default_types:
             block = {TYPE: Node(default_types[loc]), **block}
         name = block[TYPE].value if TYPE in block else None
@@ -177,9 +179,8 @@ def default_types_of(spec: type[Spec]) -> Iterator[tuple[Loc, str]]:
     """The types of the parts that fill a spec's slots by default, with the paths of the slots."""
     for name, field in spec.model_fields.items():
         default = field.get_default(call_default_factory=True, validated_data={})
-        entries = (
-            {(name, key): entry for key, entry in default.items()} if isinstance(default, dict) else {(name,): default}
-        )
+        entries: dict[Loc, object] = {(name,): default}
+        entries |= {(name, key): entry for key, entry in entries_of(default).items()}
         for loc, entry in entries.items():
             if isinstance(entry, PartSpec):
                 yield loc, entry.type_name()
@@ -187,6 +188,11 @@ def default_types_of(spec: type[Spec]) -> Iterator[tuple[Loc, str]]:
                 yield from ((loc + inner, part) for inner, part in default_types_of(type(entry)))
         if field.is_required() and isinstance(field.annotation, type) and issubclass(field.annotation, Spec):
             yield from (((name, *inner), part) for inner, part in default_types_of(field.annotation))
+
+
+def entries_of(default: object) -> dict[str, object]:
+    """The entries of a field's default that is a dict; none of any other."""
+    return cast(dict[str, object], default) if isinstance(default, dict) else {}
 
 
 def _moved(node: Node, mark: Mark) -> Node:

@@ -54,7 +54,7 @@ def load_run(source: Source, *, registry: Registry | None = None, set: Sequence[
 
 
 def load_any(source: Source, *, registry: Registry | None = None, set: Sequence[str] = ()) -> FlavaSpec | RunSpec:
-    """The run that a source with a `model` describes, or the model that any other describes; otherwise as `load_spec`."""
+    """The run that a source with a `model` describes, or the model that another does; otherwise as `load_spec`."""
     return load(source, registry=registry, set=set).spec
 
 
@@ -65,13 +65,13 @@ def load(
     registry: Registry | None = None,
     set: Sequence[str] = (),
 ) -> Loaded[FlavaSpec | RunSpec]:
-    """The spec together with its origins and warnings; ``shape`` is what it has to be, if not either. See `load_spec`."""
+    """The spec with its origins and warnings; ``shape`` is what it has to be, if not either. See `load_spec`."""
     registry = registry if registry is not None else default_registry()
     default_types = {loc: name for spec in (FlavaSpec, RunSpec) for loc, name in default_types_of(spec)}
     tree = Reader(registry, default_types).read(source, set)
     if not tree.is_block:
         raise SpecError([Problem((), "should be a block of fields", source=tree.mark)])
-    found: type[FlavaSpec] | type[RunSpec] = RunSpec if "model" in tree.value else FlavaSpec
+    found: type[FlavaSpec] | type[RunSpec] = RunSpec if "model" in tree.fields else FlavaSpec
     if shape is not None and found is not shape:
         raise SpecError([_other_shape(found, tree)])
     try:
@@ -89,7 +89,7 @@ def load(
 
 def _other_shape(found: type[FlavaSpec] | type[RunSpec], tree: Node) -> Problem:
     if found is RunSpec:
-        return Problem(("model",), "this is a run, where a model is asked for", source=tree.value["model"].key)
+        return Problem(("model",), "this is a run, where a model is asked for", source=tree.fields["model"].key)
     return Problem(("model",), "is missing: this is a model, where a run is asked for", source=tree.mark)
 
 

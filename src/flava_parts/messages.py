@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator, Sequence
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .document import Node
 from .errors import Loc, Mark, Problem
-from .inheritance import BASE, TYPE, default_types_of
+from .inheritance import BASE, TYPE, default_types_of, entries_of
 from .part import PartSpec, Spec
 from .registry import Registry, article, nearest
 from .spec import FlavaSpec, RunSpec
@@ -82,7 +82,7 @@ def blocks_of(
 ) -> Iterator[tuple[Loc, type[Spec]]]:
     """Every block that a tree has, written or by default, with the spec that it is validated as."""
     yield loc, spec
-    written = node.value if node is not None and node.is_block else {}
+    written = node.fields if node is not None else {}
     for name, field in spec.model_fields.items():
         base, many = _spec_in(field.annotation)
         if base is None:
@@ -91,10 +91,8 @@ def blocks_of(
         child = written.get(name)
         entries: dict[Loc, tuple[Node | None, Any]] = {(*loc, name): (child, default)}
         if many:
-            known: dict[str, Any] = default if isinstance(default, dict) else {}
-            given: dict[str, Node | None] = (
-                dict.fromkeys(known) if child is None else child.value if child.is_block else {}
-            )
+            known = entries_of(default)
+            given = dict.fromkeys(known) if child is None else child.fields
             entries = {(*loc, name, key): (entry, known.get(key)) for key, entry in given.items()}
         for inner, (entry, fallback) in entries.items():
             found = _spec_of(entry, fallback, base, registry)
@@ -107,7 +105,8 @@ def show(value: Any) -> str:
     if isinstance(value, dict):
         return "a block"
     if isinstance(value, (list, tuple)):
-        text = f"[{', '.join(map(show, value[:8]))}{', …' if len(value) > 8 else ''}]"
+        items = cast(Sequence[object], value)
+        text = f"[{', '.join(map(show, items[:8]))}{', …' if len(items) > 8 else ''}]"
         return text if len(text) <= 60 else "a list"
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:59] + "…")
@@ -242,7 +241,7 @@ def _spec_of(entry: Node | None, default: Any, base: type[Spec], registry: Regis
         return None
     if not issubclass(base, PartSpec):
         return base
-    name = entry.value.get(TYPE) if entry is not None and entry.is_block else None
+    name = entry.fields.get(TYPE) if entry is not None else None
     if name is not None:
         return registry.get(name.value, base.kind) if isinstance(name.value, str) else None
     return type(default) if entry is None and isinstance(default, PartSpec) else None

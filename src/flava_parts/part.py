@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
@@ -73,8 +73,10 @@ class _Slot:
                     "a {kind} is a block with a type, not {value}",
                     {"kind": self.base.kind, "value": repr(value)},
                 )
-            registry = (info.context or {}).get(REGISTRY) or _default_registry()
-            name = value.get("type")
+            block = cast(dict[str, Any], value)
+            context = cast(dict[str, Any], info.context or {})
+            registry: Registry = context.get(REGISTRY) or _default_registry()
+            name = block.get("type")
             if name is None:
                 raise PydanticCustomError("part_type_missing", "a {kind} needs a type", {"kind": self.base.kind})
             spec = registry.get(name, kind=self.base.kind) if isinstance(name, str) else None
@@ -82,7 +84,10 @@ class _Slot:
                 raise PydanticCustomError(
                     "part_type", "no {kind} named {name}", {"kind": self.base.kind, "name": repr(name), "type": name}
                 )
-            return spec.model_validate(value, context=info.context)
+            return spec.model_validate(block, context=info.context)
+
+        def placeholder(_schema: object, _handler: object) -> dict[str, Any]:
+            return {"$slot": self.base.kind}
 
         def serialize(value: PartSpec) -> dict[str, Any]:
             return value.model_dump(mode="json")
@@ -90,7 +95,7 @@ class _Slot:
         return core_schema.with_info_plain_validator_function(
             validate,
             serialization=core_schema.plain_serializer_function_ser_schema(serialize, when_used="always"),
-            metadata={"pydantic_js_functions": [lambda *_: {"$slot": self.base.kind}]},
+            metadata={"pydantic_js_functions": [placeholder]},
         )
 
 

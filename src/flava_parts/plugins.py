@@ -116,7 +116,7 @@ class _Loading:
         if plugin is None or any(plugin is other for other in self.seen):
             return
         self.seen.append(plugin)
-        # A manager of its own for each plugin: neither a raising hook nor a hook wrapper can reach another plugin's call.
+        # A manager of its own for each plugin: no raising hook and no hook wrapper reaches another plugin's call.
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)
 
@@ -175,7 +175,8 @@ class _Loading:
     def _add_spec(self, origin: Origin, spec: Any) -> None:
         wrong = _unfit(spec)
         if wrong:
-            return self._remember(origin, f"offers {_name_of(spec)}, {wrong}")
+            self._remember(origin, f"offers {_name_of(spec)}, {wrong}")
+            return
         name = spec.type_name()
         if self._refused(origin, name):
             return
@@ -184,11 +185,11 @@ class _Loading:
         base = self.kinds.get(spec.kind)
         if base is None:
             known = ", ".join(sorted(self.kinds))
-            return self._remember(origin, f"offers '{name}' of an unknown kind '{spec.kind}'; the kinds are {known}")
+            self._remember(origin, f"offers '{name}' of an unknown kind '{spec.kind}'; the kinds are {known}")
+            return
         if not issubclass(spec, base):
-            return self._remember(
-                origin, f"offers '{name}', {article(spec.kind)} that does not derive from {base.__name__}"
-            )
+            self._remember(origin, f"offers '{name}', {article(spec.kind)} that does not derive from {base.__name__}")
+            return
         claims = self.entries.setdefault(name, [])
         if not any(claim.spec is spec for claim in claims):
             claims.append(Entry(name, spec, origin))
@@ -198,10 +199,8 @@ class _Loading:
         if not dot or suffix != "yaml":
             return
         if not _PRESET_NAME.fullmatch(name):
-            return self._remember(
-                origin, f"offers the preset '{file.name}', which is not named <namespace>.<name>.yaml"
-            )
-        if not self._refused(origin, name):
+            self._remember(origin, f"offers the preset '{file.name}', which is not named <namespace>.<name>.yaml")
+        elif not self._refused(origin, name):
             self.presets.setdefault(name, []).append(Preset(name, file, origin))
 
     def _refused(self, origin: Origin, name: str) -> bool:

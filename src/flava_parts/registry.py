@@ -55,7 +55,7 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A plugin, or one thing that it returned, which could not be registered; ``error`` is the whole reason in a line."""
+    """A plugin, or one thing that it returned, which could not be registered, and why, in a line."""
 
     origin: Origin
     error: PluginError

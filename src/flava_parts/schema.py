@@ -1,7 +1,8 @@
-"""The JSON schema of model and run files, over every part that is registered: for editors that check while one types."""
+"""The JSON schema of model and run files, over every registered part: for editors that check while one types."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from pydantic.errors import PydanticInvalidForJsonSchema
@@ -21,7 +22,7 @@ _DROPPED = frozenset({"title", "required", "$slot", "$defs"})
 
 
 def json_schema(registry: Registry) -> Schema:
-    """What a file may say. Nothing is required, since a ``base`` may have said it; the rest is what `load_any` checks."""
+    """What a file may say. Nothing is required, since a ``base`` may have said it; `load_any` checks the rest."""
     defs: Schema = {}
     for spec in (FlavaSpec, RunSpec):
         defs |= _definitions(spec.__name__, spec, registry, inner="")
@@ -39,20 +40,17 @@ def json_schema(registry: Registry) -> Schema:
 
 def _definitions(name: str, spec: type[Spec], registry: Registry, inner: str) -> Schema:
     """The definition of a spec and of those inside it, whose names begin with ``inner``."""
-    try:
+    schema: Schema = {"type": "object", "properties": {}}
+    with suppress(PydanticInvalidForJsonSchema):  # a plugin's field that JSON cannot describe: its block is left open
         schema = spec.model_json_schema(ref_template=f"#/$defs/{inner}{{model}}")
-    except PydanticInvalidForJsonSchema:  # a plugin's field that JSON cannot describe: its block is left open
-        schema = {"type": "object", "properties": {}}
     found: Schema = {name: _adapted(schema, registry)}
     for key, definition in schema.get("$defs", {}).items():
         found[f"{inner}{key}"] = _adapted(definition, registry)
     return found
 
 
-def _adapted(schema: Any, registry: Registry) -> Any:
+def _adapted(schema: Schema, registry: Registry) -> Schema:
     """The schema with slots replaced by the parts that fill them, ``base`` allowed in blocks, and nothing required."""
-    if not isinstance(schema, dict):
-        return schema
     adapted: Schema = {key: value for key, value in schema.items() if key not in _DROPPED}
     if "$slot" in schema:
         adapted["anyOf"] = [{"$ref": f"#/$defs/{name}"} for name in registry.choices(schema["$slot"])]

@@ -1,4 +1,4 @@
-"""Whether the modules that a spec builds really have the shapes that it states: a run through them on the meta device."""
+"""Whether the modules that a spec builds have the shapes that it states: a run through them on the meta device."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ def wire(spec: FlavaSpec, vocab: Vocab | None = None) -> Wiring:
     image, text = spec.image_encoder.tokens, spec.text_encoder.tokens
     if vocab is None:
         vocab = vocab_of(read_vocabulary(None))
-        vocab = replace(vocab, size=min(vocab.size, text.vocab_size))
+        size = min(vocab.size, text.vocab_size)
+        vocab = replace(vocab, size=size, continuations=frozenset(id for id in vocab.continuations if id < size))
     reads = frozenset(stream for loss in spec.losses.values() if loss.weight for stream in loss.reads)
     return Wiring(
         image=image,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from .document import scalar
 from .errors import Loc
@@ -37,16 +37,17 @@ def _lines(block: dict[str, Any], loc: Loc) -> Iterator[tuple[str, Loc | None]]:
         value = block[name]
         if isinstance(value, dict) and value:
             yield f"{indent}{_text(name)}:", None
-            yield from _lines(value, (*loc, name))
+            yield from _lines(cast(dict[str, Any], value), (*loc, name))
         else:
             yield f"{indent}{_text(name)}: {_flow(value)}", (*loc, name)
 
 
 def _flow(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(name)}: {_flow(inner)}" for name, inner in value.items()) + "}"
+        entries = cast(dict[str, Any], value).items()
+        return "{" + ", ".join(f"{_text(name)}: {_flow(inner)}" for name, inner in entries) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
+        return "[" + ", ".join(map(_flow, cast(list[Any], value))) + "]"
     if value is None or isinstance(value, (bool, int, float)):
         return json.dumps(value)
     return _text(str(value))

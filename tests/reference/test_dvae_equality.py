@@ -62,7 +62,7 @@ def test_equal_to_torchmultimodal() -> None:
     nn.Module.__init__(theirs)
     theirs.encoder = DalleEncoder(n_hid=16, vocab_size=60)
     ours = copied(theirs, DVAECodebook(image_size=32, width=16, vocab_size=60))
-    pixels = torch.randn(3, 3, 32, 32)
+    pixels = torch.rand(3, 3, 32, 32)
 
     with torch.no_grad():
         chances, codes = theirs.get_codebook_probs(pixels), theirs.get_codebook_indices(pixels)

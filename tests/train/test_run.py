@@ -151,7 +151,10 @@ def command(folder: Path, *more: str) -> list[str]:
 def test_an_interrupted_run_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, number):
     """And going on as it says ends where an uninterrupted run ends."""
     with subprocess.Popen(
-        command(tmp_path, "--set", "train.steps=5000"), stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command(tmp_path, "--set", "train.steps=5000"),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     ) as process:
         metrics = tmp_path / "metrics.jsonl"
         deadline = time.monotonic() + 120

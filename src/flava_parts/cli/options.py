@@ -42,7 +42,8 @@ def _imported(plugin: str) -> ModuleType:
 
 def _from_file(path: Path) -> ModuleType:
     spec = spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     sys.modules[path.stem] = module  # pydantic resolves annotations through it
     spec.loader.exec_module(module)

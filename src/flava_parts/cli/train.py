@@ -46,7 +46,10 @@ def train(
     from ..train.run import checkpoint_of
     from ..train.run import run as run_it
 
-    folder = out or Path("runs") / f"{Path(run).stem if run.endswith(('.yaml', '.yml')) else run}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = (
+        out
+        or Path("runs") / f"{Path(run).stem if run.endswith(('.yaml', '.yml')) else run}-{datetime.now():%Y%m%d-%H%M%S}"
+    )
     outcome = run_it(spec, folder, resume=checkpoint_of(folder, resume), log=lambda text: typer.echo(text, err=True))
     if not outcome.complete:
         typer.echo(

@@ -73,7 +73,9 @@ class DVAESpec(CodebookSpec):
         shrink = 2 ** (self.groups - 1)
         for side in pair(self.image_size):
             if side % shrink:
-                raise fault("image_size", f"{self.groups} groups shrink the image {shrink} times, which does not divide {side}")
+                raise fault(
+                    "image_size", f"{self.groups} groups shrink the image {shrink} times, which does not divide {side}"
+                )
         if self.width % 4:
             raise fault("width", f"{self.width} is not a multiple of 4, the narrowing inside a block")
         return self

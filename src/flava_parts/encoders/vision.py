@@ -98,16 +98,16 @@ class VisionTransformer(Transformer):
         if masked is not None:
             if self.mask_token is None:
                 raise ValueError("patches are masked, but this encoder was built with mask_token=False")
-            patches = torch.where(self._per_patch(masked, patches, "masked").bool()[..., None], self.mask_token, patches)
+            patches = torch.where(
+                self._per_patch(masked, patches, "masked").bool()[..., None], self.mask_token, patches
+            )
         states = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
         states = self.dropout(states + self.positions(grid))
         bias = None
         if keep is not None:
             keep = self._per_patch(keep, patches, "keep").bool()
             bias = keep_bias(F.pad(keep, (self.prefix, 0), value=True), states.dtype)
-        return self.run(
-            states, bias, output_attentions=output_attentions, output_hidden_states=output_hidden_states
-        )
+        return self.run(states, bias, output_attentions=output_attentions, output_hidden_states=output_hidden_states)
 
     def positions(self, grid: Grid) -> Tensor:
         """The position embeddings (1, 1 + P, D) of a grid, interpolated bicubically if it is not the encoder's own."""
@@ -131,5 +131,7 @@ class VisionTransformer(Transformer):
     def _per_patch(mask: Tensor, patches: Tensor, name: str) -> Tensor:
         flat = mask.flatten(1)
         if flat.shape != patches.shape[:2]:
-            raise ValueError(f"{name} should have one entry a patch, {tuple(patches.shape[:2])}, not {tuple(mask.shape)}")
+            raise ValueError(
+                f"{name} should have one entry a patch, {tuple(patches.shape[:2])}, not {tuple(mask.shape)}"
+            )
         return flat

@@ -69,5 +69,3 @@ class ViewsSpec(Spec):
     """In training: probability that both views are mirrored."""
     background: Annotated[int, Ge(0), Le(255)] = 255
     """Grey level behind transparent pictures."""
-
-

@@ -74,7 +74,8 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Attend; ``bias`` broadcasts to (B, heads, N, N). Also the weights (B, heads, N, N), if they are asked for."""
         query, key, value = (
-            layer(states).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
+            layer(states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
         )
         if self.relative is not None and positions is not None:
             distance_bias = self.relative(query, key, positions)

@@ -40,7 +40,9 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width, eps=norm_eps)
-        self.attention = Attention(width=width, heads=heads, bias=qkv_bias, dropout=attention_dropout, relative=relative)
+        self.attention = Attention(
+            width=width, heads=heads, bias=qkv_bias, dropout=attention_dropout, relative=relative
+        )
         self.mlp_norm = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = MLP(width=width, hidden=mlp_width, activation=activation)
         self.dropout = nn.Dropout(dropout)

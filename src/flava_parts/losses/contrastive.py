@@ -69,7 +69,9 @@ class GlobalContrastive(nn.Module):
         if rows is None:
             rows = torch.ones_like(targets, dtype=torch.bool)
         count = rows.sum()
-        losses = F.cross_entropy(per_image, targets, reduction="none") + F.cross_entropy(per_text, targets, reduction="none")
+        losses = F.cross_entropy(per_image, targets, reduction="none") + F.cross_entropy(
+            per_text, targets, reduction="none"
+        )
         value = self.weight * (losses * rows).sum() / (2 * count.clamp(min=1))
         return LossValue(value=value, count=count, logits=(per_image, per_text), targets=targets)
 

@@ -15,9 +15,7 @@ from .value import LossValue
 class ImageTextMatching(nn.Module):
     """Cross-entropy of two classes, 0 mismatch and 1 match, from the summary of the pair (FLAVA section 3.2)."""
 
-    def __init__(
-        self, *, width: int, weight: float = 1.0, init_std: float = 0.02, all_negative: str = "none"
-    ) -> None:
+    def __init__(self, *, width: int, weight: float = 1.0, init_std: float = 0.02, all_negative: str = "none") -> None:
         super().__init__()
         self.weight = weight
         self.all_negative = all_negative

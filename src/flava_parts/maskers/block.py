@@ -74,9 +74,7 @@ class BlockMasker:
         failed = torch.zeros(batch, dtype=torch.int64, device="cpu")
         while len(image):
             tall, wide, fits = self._rectangles(left, generator)
-            fresh = (
-                torch.bmm(tall, free).mul_(wide).sum(-1)
-            )  # (images, attempts): patches that the rectangle would hide
+            fresh = torch.bmm(tall, free).mul_(wide).sum(-1)  # (images, attempts): patches that each would hide
             fits &= (fresh > 0) & (fresh <= left.clamp(max=self.max_group)[:, None])
             found, first = fits.max(dim=1)
 
@@ -127,9 +125,7 @@ class BlockMasker:
             near = functional.avg_pool2d(1 - free[image], 3, stride=1, padding=1).flatten(1)  # in ninths
             at_edge = ((near * open_) > 0).sum(1)
             take = torch.minimum(left[image], at_edge.clamp(min=1)).long()[:, None]
-            noise = (
-                torch.rand(near.shape, generator=generator, device="cpu") / 10
-            )  # less than a ninth: breaks ties only
+            noise = torch.rand(near.shape, generator=generator, device="cpu") / 10  # under a ninth: breaks ties
             best = torch.where(open_ > 0, near + noise, -1).topk(int(take.max()), dim=1).indices
             kept = open_.gather(1, best) * (torch.arange(best.shape[1], device="cpu") >= take)
             free[image] = open_.scatter(1, best, kept).view(-1, self.grid.rows, self.grid.columns)

@@ -40,8 +40,8 @@ class WholeWordMasker:
         """
         ordinary = maskable(ids, special, self.vocab)
         glued = self._continues.to(ids.device)[ids] & ordinary
-        glued[:, 1:] &= ordinary[:, :-1]  # a piece after a special token begins a word
-        word = (~glued).cumsum(1) - 1 + glued[:, :1]  # (B, L): which word of its row a token belongs to
+        # (B, L): which word of its row a token belongs to; pieces after a special token share its, which is not chosen
+        word = (~glued).cumsum(1) - 1 + glued[:, :1]
         lot = torch.rand(ids.shape, generator=generator, device="cpu").to(ids.device).gather(1, word)
         return corrupt(
             ids,

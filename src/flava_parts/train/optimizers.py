@@ -15,9 +15,7 @@ def adamw(
     weight_decay: float = 0.1,
 ) -> torch.optim.AdamW:
     """AdamW over the parameters that ask for gradients; only matrices of linear and convolution layers decay."""
-    matrices = {
-        id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)
-    }
+    matrices = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if id(p) in matrices], "weight_decay": weight_decay},
