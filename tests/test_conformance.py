@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import codebooks, flava_specs, fusions, grids, image_maskers, text_encoders, text_maskers, vits
 from torch import nn
 
 from flava_parts.data.specs import EmojiSpec
@@ -18,7 +19,6 @@ from flava_parts.plugins import default_registry
 from flava_parts.spec import FlavaSpec
 from flava_parts.train.optimizers import adamw
 from flava_parts.wiring import wire
-from strategies import codebooks, flava_specs, fusions, grids, image_maskers, text_encoders, text_maskers, vits
 
 REQUIRED: dict[str, dict[str, Any]] = {"flava.retrieval": {"source": EmojiSpec(split="held_out")}}
 """The fields of specs that have no default."""

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from strategies import broken_flava_specs, flava_specs
 
 from flava_parts.codebooks.specs import DVAESpec, KMeansSpec
 from flava_parts.compose import compose
@@ -17,7 +18,6 @@ from flava_parts.maskers.specs import BertTokenMaskerSpec, BlockMaskerSpec, Whol
 from flava_parts.spec import FlavaSpec, RunSpec
 from flava_parts.train.specs import TrainSpec
 from flava_parts.wiring import check, problems, wire
-from strategies import broken_flava_specs, flava_specs
 
 
 def errors(spec: FlavaSpec | RunSpec) -> list[str]:
@@ -159,7 +159,7 @@ def test_the_shipped_run_has_no_problem():
 
 
 def test_a_run_needs_a_codebook_that_something_trained():
-    """A random dVAE is refused as a target, unless it was said aloud (and base alone, whose weights come later, is not)."""
+    """A random dVAE is refused as a target, unless said aloud; base alone, whose weights come later, is not."""
     run = load_run("flava.emoji")
     untrained = DVAESpec(image_size=32)
 
@@ -177,7 +177,8 @@ def test_tokenizer_and_text_encoder_must_fit():
     small = run.model.model_copy(update={"text_encoder": TextTransformerSpec(vocab_size=200, length=16)})
 
     assert [
-        "model.text_encoder.vocab_size: the tokenizer has 30522 tokens but the text encoder knows 200 (see data.tokenizer)",
+        "model.text_encoder.vocab_size: the tokenizer has 30522 tokens but the text encoder knows 200 "
+        "(see data.tokenizer)",
         "data.tokenizer.length: texts of 32 tokens do not fit an encoder of 16 (see model.text_encoder.length)",
     ] == errors(run_of(model=small))
 

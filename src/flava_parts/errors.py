@@ -58,7 +58,7 @@ class FlavaPartsError(Exception):
 
 
 class SpecError(FlavaPartsError):
-    """A spec, or the file it was written in, is wrong. ``problems`` holds everything that was found, not just the first."""
+    """A spec, or the file it was written in, is wrong. ``problems`` holds all that was found, not just the first."""
 
     exit_code = 2
 
@@ -71,7 +71,7 @@ class SpecError(FlavaPartsError):
 
 
 class InputError(FlavaPartsError):
-    """Something else that the user gave is wrong (a picture, a weight file, an argument): one line, what and what to try."""
+    """Something else that the user gave is wrong (a picture, a weight file, an argument): what, and what to try."""
 
     exit_code = 2
 

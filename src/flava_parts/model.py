@@ -14,6 +14,10 @@ from .layers.output import EncoderOutput
 from .output import Encoded, FlavaOutput, PairScores
 
 if TYPE_CHECKING:
+    from .codebooks.codebook import Codebook
+    from .encoders.text import TextTransformer
+    from .encoders.vision import VisionTransformer
+    from .fusion.transformer import FusionTransformer
     from .spec import FlavaSpec
 
 
@@ -50,10 +54,10 @@ class FlavaForPreTraining(nn.Module):
     def __init__(
         self,
         *,
-        image_encoder: nn.Module,
-        text_encoder: nn.Module,
-        fusion: nn.Module | None,
-        codebook: nn.Module | None,
+        image_encoder: VisionTransformer,
+        text_encoder: TextTransformer,
+        fusion: FusionTransformer | None,
+        codebook: Codebook | None,
         image_masker: Callable[..., Any] | None,
         text_masker: Callable[..., Any] | None,
         pair_masker: Callable[..., Any] | None,
@@ -110,13 +114,13 @@ class FlavaForPreTraining(nn.Module):
             batch["itm_labels"] = pairs.labels.to(ids.device)
             ids = batch["input_ids"]
         pixels = inputs.pixel_values
-        if self.image_masker is not None and "image_masked" in passes and pixels is not None:
-            if "bool_masked_pos" not in batch:
-                batch["bool_masked_pos"] = self.image_masker(len(pixels), generator).to(pixels.device)
-        if self.text_masker is not None and "text_masked" in passes and ids is not None:
-            if "input_ids_masked" not in batch:
-                masked = self.text_masker(ids, self._special(ids, batch.get("attention_mask"), special), generator)
-                batch["input_ids_masked"], batch["mlm_labels"] = masked.ids, masked.labels
+        hide_patches = "image_masked" in passes and "bool_masked_pos" not in batch
+        if self.image_masker is not None and hide_patches and pixels is not None:
+            batch["bool_masked_pos"] = self.image_masker(len(pixels), generator).to(pixels.device)
+        hide_words = "text_masked" in passes and "input_ids_masked" not in batch
+        if self.text_masker is not None and hide_words and ids is not None:
+            masked = self.text_masker(ids, self._special(ids, batch.get("attention_mask"), special), generator)
+            batch["input_ids_masked"], batch["mlm_labels"] = masked.ids, masked.labels
         return batch
 
     def _special(self, ids: Tensor, keep: Tensor | None, special: Tensor | None) -> Tensor:
@@ -185,7 +189,11 @@ class FlavaForPreTraining(nn.Module):
             itm_labels=_match_labels(itm_labels),
         )
         _check_batch_sizes(inputs)
-        applicable = self._applicable(inputs, losses)
+        applicable = [
+            name
+            for name in self._applicable(inputs, losses)
+            if self._has_clean_text(inputs, name, asked=losses is not None)
+        ]
         computed = [name for name in applicable if self._has_labels(inputs, name, asked=losses is not None)]
         headed = applicable if output_logits else computed
         wanted: set[Pass] = set(passes) | {
@@ -222,6 +230,12 @@ class FlavaForPreTraining(nn.Module):
             for name, loss in self.losses.items()
             if loss.weight and self.readings[name].modalities == inputs.modalities and (asked is None or name in asked)
         ]
+
+    def _has_clean_text(self, inputs: _Inputs, name: str, *, asked: bool) -> bool:
+        has = inputs.input_ids is not None or Streams.TEXT_SUMMARY not in self.readings[name].streams
+        if not has and asked:
+            raise ValueError(f"{name} was asked for, but there are no input_ids, only masked ones")
+        return has
 
     def _has_labels(self, inputs: _Inputs, name: str, *, asked: bool) -> bool:
         reads = self.readings[name].streams
@@ -357,7 +371,9 @@ class FlavaForPreTraining(nn.Module):
             image_attention_mask=image_attention_mask,
         )
         _check_batch_sizes(inputs)
-        wanted: set[Pass] = {"image_masked", "text_masked"} | ({"multimodal_masked"} if fuse else set())
+        wanted: list[Pass] = ["image_masked", "text_masked"]
+        if fuse:
+            wanted.append("multimodal_masked")
         states = self._run(
             inputs, wanted, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
@@ -400,7 +416,8 @@ class FlavaForPreTraining(nn.Module):
         """
         judge = self._first("matched")
         encoded = self.encode(input_ids, pixel_values, attention_mask, token_type_ids, fuse=judge is not None)
-        assert encoded.image is not None and encoded.text is not None
+        assert encoded.image is not None
+        assert encoded.text is not None
         shared = self._need("embed_image")
         image = shared.embed_image(encoded.image.last_hidden_state[:, 0])
         text = shared.embed_text(encoded.text.last_hidden_state[:, 0])
@@ -444,5 +461,5 @@ def _check_batch_sizes(inputs: _Inputs) -> None:
     texts = inputs.input_ids if inputs.input_ids is not None else inputs.input_ids_masked
     if inputs.pixel_values is not None and texts is not None and len(inputs.pixel_values) != len(texts):
         raise ValueError(
-            f"there are {len(inputs.pixel_values)} images but {len(texts)} texts; a batch of pairs has one text an image"
+            f"there are {len(inputs.pixel_values)} images but {len(texts)} texts; pairs have one text an image"
         )

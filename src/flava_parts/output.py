@@ -20,7 +20,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
-    """How well B images and B texts fit, pair by pair: cosine of the embeddings, and probability of a match, each (B,)."""
+    """How well B images and B texts fit, pair by pair: cosine of the embeddings and probability of a match, (B,)."""
 
     similarity: Tensor
     match_probability: Tensor | None

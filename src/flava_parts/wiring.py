@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .errors import Loc, Problem
-from .facts import STREAM_PASSES, Codes, ImageTokens, Layout, Pass, Size, Stream, Streams, TextTokens, Vocab
+from .facts import STREAM_PASSES, Codes, ImageTokens, Layout, Modality, Pass, Size, Stream, Streams, TextTokens, Vocab
 from .inputs.vocabulary import read_vocabulary, vocab_of
 from .part import PartSpec
 from .spec import FlavaSpec, RunSpec
@@ -14,7 +14,11 @@ from .spec import FlavaSpec, RunSpec
 _FUSED = frozenset({Streams.FUSED_SUMMARY, Streams.FUSED_PATCHES, Streams.FUSED_WORDS})
 _MASKED_IMAGE = frozenset({Streams.MASKED_PATCHES, Streams.FUSED_PATCHES})
 _ALWAYS_THERE = frozenset({*STREAM_PASSES, Streams.TEXT_LABELS, Streams.MATCH_LABELS, Streams.MATCHED}) - _FUSED
-_MODALITIES = {"pairs": {"image", "text"}, "images": {"image"}, "texts": {"text"}}
+_MODALITIES: dict[str, frozenset[Modality]] = {
+    "pairs": frozenset({"image", "text"}),
+    "images": frozenset({"image"}),
+    "texts": frozenset({"text"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +101,14 @@ def problems(spec: FlavaSpec, wiring: Wiring) -> Iterator[Problem]:
             yield _below(loc, problem)
     yield from _unread_streams(spec, wiring)
     yield from _codes_cover_patches(spec, wiring)
-    if Streams.MASKED_WORDS in wiring.reads or wiring.reads & _FUSED:
-        if spec.text_masker is not None and max(wiring.vocab.special) >= wiring.text.vocab_size:
-            yield Problem(
-                ("text_encoder", "vocab_size"),
-                f"the tokenizer's special ids go up to {max(wiring.vocab.special)}, beyond a vocabulary of "
-                f"{wiring.text.vocab_size}; enlarge it, or leave out masking with text_masker: null",
-                see=("text_masker",),
-            )
+    words_are_masked = spec.text_masker is not None and wiring.reads & (_FUSED | {Streams.MASKED_WORDS})
+    if words_are_masked and max(wiring.vocab.special) >= wiring.text.vocab_size:
+        yield Problem(
+            ("text_encoder", "vocab_size"),
+            f"the tokenizer's special ids go up to {max(wiring.vocab.special)}, beyond a vocabulary of "
+            f"{wiring.text.vocab_size}; enlarge it, or leave out masking with text_masker: null",
+            see=("text_masker",),
+        )
     if wiring.reads & _MASKED_IMAGE and getattr(spec.image_encoder, "mask_token", True) is False:
         yield Problem(
             ("image_encoder", "mask_token"), "a loss reads masked patches, which need a mask token; set it to true"

@@ -284,6 +284,13 @@ def pictures(tiny: Tiny, generator: torch.Generator, count: int, dtype: torch.dt
     return torch.randn(count, tiny.channels, *tiny.image_size, generator=generator, dtype=torch.float64).to(dtype)
 
 
+def coloured_cells(tiny: Tiny, seed: int, count: int = 4) -> Tensor:
+    """What a codebook looks at: a colour for each code it is to give, so that the codes differ."""
+    generator = torch.Generator().manual_seed(seed)
+    colours = 5 * torch.randn(count, 3, tiny.grid.rows, tiny.grid.columns, generator=generator)
+    return colours.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+
+
 def batch(
     tiny: Tiny,
     seed: int,

@@ -1,4 +1,4 @@
-"""What each of two processes does with its half of a batch; run by `test_distributed`, which compares what they wrote."""
+"""What each of two processes does with its half of a batch; `test_distributed` runs it and compares what they write."""
 
 from __future__ import annotations
 

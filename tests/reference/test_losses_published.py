@@ -1,7 +1,7 @@
 """The numbers that torchmultimodal's own tests publish and that need no trained weights, reproduced by our parts.
 
-The seeds and the order of draws are those of its tests: contrastive_loss_with_temperature, test_flava, test_image_encoder,
-test_text_encoder and test_transformer. Where a number hangs on random weights, its modules draw them.
+The seeds and the order of draws are those of its tests (of the contrastive loss, and of FLAVA's model, image encoder,
+text encoder and transformer). Where a number hangs on random weights, its modules draw them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def test_contrastive_gradients_of_one_process() -> None:
     assert pytest.approx(3.6792, abs=1e-3) == loss.logit_scale.grad.item()
 
 
-# --------------------------------------------------------------------------------------------- full size, random weights
+# -------------------------------------------------------------------------------------------- full size, random weights
 
 
 def full_size(state: dict[str, Tensor], **losses: Any) -> FlavaForPreTraining:

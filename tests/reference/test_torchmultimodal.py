@@ -27,6 +27,7 @@ from reference.oracles import (
     assert_same_states,
     backward,
     batch,
+    coloured_cells,
     drawn,
     seeds,
     tinies,
@@ -83,16 +84,16 @@ def both(tiny: Tiny, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Any
 def compare(tiny: Tiny, seed: int, combination: dict[str, Any], theirs: Any, ours: Any, tolerance: Tolerance) -> None:
     dtype = next(ours.parameters()).dtype
     inputs = batch(tiny, seed, **combination, dtype=dtype)
-    view = torch.rand(4, 3, 8 * tiny.grid.rows, 8 * tiny.grid.columns, generator=torch.Generator().manual_seed(seed))
+    view = coloured_cells(tiny, seed).to(dtype)
     if "pixel_values" in inputs:
-        inputs["mim_labels"] = theirs.image_codebook(view.to(dtype)).flatten(1)
+        inputs["mim_labels"] = theirs.image_codebook(view).flatten(1)
     if "input_ids" in inputs:
         inputs["attention_mask"] = inputs["input_ids"] != PAD
     labels, match = inputs.get("mlm_labels"), inputs.get("itm_labels")
     expected = theirs(
         image=inputs.get("pixel_values"),
         text=inputs.get("input_ids"),
-        image_for_codebook=view.to(dtype) if "pixel_values" in inputs else None,
+        image_for_codebook=view if "pixel_values" in inputs else None,
         image_patches_mask=inputs.get("bool_masked_pos"),
         text_masked=inputs.get("input_ids_masked"),
         itm_labels=match,

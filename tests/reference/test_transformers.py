@@ -23,6 +23,7 @@ from reference.oracles import (
     assert_same_states,
     backward,
     batch,
+    coloured_cells,
     drawn,
     hugging_face,
     hugging_face_config,
@@ -268,7 +269,8 @@ def test_codes_and_the_losses_they_lead_to(tiny: Tiny, seed: int) -> None:
     theirs, ours = both(tiny, seed, torch.float32)
     inputs = batch(tiny, seed, dtype=torch.float32)
     del inputs["mim_labels"]
-    view = torch.rand(4, 3, *ours.codebook.image_size, generator=torch.Generator().manual_seed(seed))
+    view = coloured_cells(tiny, seed)
+    assert ours.codebook(view).unique().numel() > 1
     assert torch.equal(theirs.image_codebook.get_codebook_indices(view).flatten(1), ours.codebook(view))
     assert_close(
         theirs.image_codebook.get_codebook_probs(view), ours.codebook.probabilities(view), SINGLE.value, "codes"

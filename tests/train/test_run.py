@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import TINY, tiny_run
 
 import flava_parts as fp
 from flava_parts.errors import InputError
 from flava_parts.train.run import checkpoint_of, run
-from runs import TINY, tiny_run
 
 
 def records(folder: Path) -> list[dict]:

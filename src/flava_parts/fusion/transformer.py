@@ -76,6 +76,9 @@ class FusionTransformer(Transformer):
         states = torch.cat([self.image_projection(image), self.text_projection(text)], dim=1)
         if self.cls_token is not None:
             states = torch.cat([self.cls_token.expand(len(states), -1, -1), states], dim=1)
+        states = states.to(
+            self.norm.weight.dtype
+        )  # under autocast the projections are narrower than the residual stream
         text_keep = text_keep if self.mask_text_padding else None
         bias = None
         if image_keep is not None or text_keep is not None:

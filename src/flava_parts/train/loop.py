@@ -23,7 +23,7 @@ from .specs import TrainSpec
 
 @dataclass
 class State:
-    """What changes during a run, and all that a resumed run needs: order, masks and dropout follow from seed and step."""
+    """What changes during a run, all that a resumed run needs: order, masks and dropout follow from seed and step."""
 
     model: FlavaForPreTraining
     optimizer: Optimizer

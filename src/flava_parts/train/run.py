@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from ..compose import compose
 from ..data.keyed import keyed_generator
 from ..data.loader import Batches
 from ..errors import InputError
+from ..evaluate.retrieval import RetrievalResult
 from ..inputs.processor import Processor
 from ..loading import load_run
 from ..model import FlavaForPreTraining
@@ -24,9 +27,20 @@ CODEBOOK_IMAGES = 2000
 """A codebook is fitted on so many pictures of the run, or on all if there are fewer."""
 
 
+@runtime_checkable
+class FittedCodebook(Protocol):
+    """A codebook that learns from images before it gives codes."""
+
+    def fit(self, images: Tensor, generator: torch.Generator) -> object:
+        """Learn from images (N, C, h, w)."""
+
+    def save(self, path: Path) -> None:
+        """Write what was learnt to a safetensors file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: whether it is complete, after how many updates, what was measured, and which pictures show it."""
+    """How a run ended: whether complete, after how many updates, what was measured, which pictures show it."""
 
     complete: bool
     step: int
@@ -54,7 +68,8 @@ def run(spec: RunSpec, folder: Path, *, resume: Path | None = None, log: Callabl
         state.step = step_of(resume)
         log(f"going on from {resume}, after {state.step} of {spec.train.steps} steps")
     elif spec.model.codebook is not None and spec.model.codebook.learns_from_images:
-        fit_codebook(model, batches, spec, folder, log)
+        log(f"fitting {spec.model.codebook.codes.vocab_size} codes on the run's pictures")
+        fit_codebook(model, batches, seed=spec.train.seed, path=folder / "codebook.safetensors")
     observers = [observer.build(folder=folder) for observer in spec.observers.values()]
     complete = train(
         state,
@@ -69,14 +84,14 @@ def run(spec: RunSpec, folder: Path, *, resume: Path | None = None, log: Callabl
         return Outcome(complete=False, step=state.step, metrics={}, pictures=())
     processor = Processor.of(spec.model, spec.data)
     metrics: dict[str, float] = {}
-    results = {}
+    results: dict[str, RetrievalResult] = {}
     for name, evaluation in spec.evaluate.items():
         results[name] = evaluation.build()(model, processor)
         metrics |= {f"{name}/{key}": value for key, value in results[name].record.items()}
     if metrics:
         for observer in observers:
             observer.evaluated({"step": state.step, **metrics})
-    from ..report.pictures import draw_pictures
+    from ..report.pictures import draw_pictures  # matplotlib takes a second, and only here
 
     return Outcome(
         complete=True,
@@ -86,15 +101,12 @@ def run(spec: RunSpec, folder: Path, *, resume: Path | None = None, log: Callabl
     )
 
 
-def fit_codebook(
-    model: FlavaForPreTraining, batches: Batches, spec: RunSpec, folder: Path, log: Callable[[str], None]
-) -> None:
-    """Fit the codebook on the run's own images, and keep it as `codebook.safetensors`."""
-    pixels = batches.codebook_pixels(CODEBOOK_IMAGES)
-    assert spec.model.codebook is not None
-    log(f"fitting {spec.model.codebook.codes.vocab_size} codes on {len(pixels)} pictures")
-    model.codebook.fit(pixels, keyed_generator(spec.train.seed, "codebook"))
-    model.codebook.save(folder / "codebook.safetensors")
+def fit_codebook(model: FlavaForPreTraining, batches: Batches, *, seed: int, path: Path) -> None:
+    """Fit the codebook on the run's own images, and keep it in a safetensors file."""
+    codebook = model.codebook
+    assert isinstance(codebook, FittedCodebook)
+    codebook.fit(batches.codebook_pixels(CODEBOOK_IMAGES), keyed_generator(seed, "codebook"))
+    codebook.save(path)
 
 
 def checkpoint_of(folder: Path, resume: str) -> Path | None:
