@@ -41,7 +41,8 @@ def test_check(run: Run) -> None:
     assert (
         2,
         "good.yaml: a model, ok\n",
-        "bad.yaml:2:17: image_encoder.widht: unknown field; did you mean 'width'?\nbad.yaml:3:1: zebra: unknown field\n",
+        "bad.yaml:2:17: image_encoder.widht: unknown field; did you mean 'width'?\n"
+        "bad.yaml:3:1: zebra: unknown field\n",
     ) == run("check", "bad.yaml", "good.yaml")
 
 

@@ -160,7 +160,8 @@ def test_another_name_of_a_broken_plugin(fake_distribution: FakeDistribution) ->
         ),
         (
             CODES.replace('Literal["acme.colour"]', "str") + HOOK,
-            'offers ColourSpec, whose type is not declared as type: Literal["<namespace>.<part>"] = "<namespace>.<part>"',
+            "offers ColourSpec, whose type is not declared as "
+            'type: Literal["<namespace>.<part>"] = "<namespace>.<part>"',
         ),
         (
             CODES.replace("acme.colour", "Colour") + HOOK,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,26 @@ def records(folder: Path) -> list[dict]:
 def losses(folder: Path) -> list[tuple[int, str]]:
     """Step and exact loss of every update."""
     return [(record["step"], float(record["loss"]).hex()) for record in records(folder) if "loss" in record]
+
+
+PLUGIN = """
+from typing import Literal
+from flava_parts import hookimpl
+from flava_parts.train.specs import ObserverSpec
+
+class Shout:
+    def begin(self, *, step, steps): print("SHOUT")
+    def stepped(self, record): pass
+    def evaluated(self, record): pass
+    def end(self): pass
+
+class ShoutSpec(ObserverSpec):
+    type: Literal["acme.shout"] = "acme.shout"
+    def build(self, *, folder): return Shout()
+
+@hookimpl
+def flava_parts_specs(): return [ShoutSpec]
+"""
 
 
 def silent(text: str) -> None:
@@ -101,6 +122,35 @@ def test_a_checkpoint_restores_the_model(finished):
     torch.testing.assert_close(
         model.embed_text(inputs["input_ids"]), again.embed_text(inputs["input_ids"]), rtol=0, atol=0
     )
+
+
+def test_going_on_with_a_finished_run_measures_again_and_writes_it_once(finished, tmp_path):
+    """The evaluation of the last step is made anew, and stands in the metrics once."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    before = records(folder)
+    run(tiny_run(), folder, resume=checkpoint_of(folder, "auto"), log=silent)
+
+    assert before == records(folder)
+
+
+def test_a_run_leaves_torch_as_it_was(finished):
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_plugin_given_on_the_command_line_is_a_part_of_the_run(tmp_path):
+    """`-p` makes its parts known, when the run starts and when it goes on."""
+    (tmp_path / "shouting.py").write_text(PLUGIN)
+    more = ["-p", str(tmp_path / "shouting.py"), "--set", "train.steps=1", "--set", "observers.shout.type=acme.shout"]
+    for _ in range(2):
+        result = subprocess.run(command(tmp_path / "run", *more), capture_output=True, text=True)
+
+        assert 0 == result.returncode, result.stderr
+        assert "SHOUT" in result.stdout
+    result = subprocess.run(command(tmp_path / "run"), capture_output=True, text=True)
+
+    assert 2 == result.returncode
+    assert "no observer named 'acme.shout'" in result.stderr
 
 
 def test_a_folder_with_another_run_is_refused(finished):

@@ -6,7 +6,15 @@ from torch import nn
 
 
 def initialize(module: nn.Module, std: float) -> None:
-    """Start every linear, convolution and embedding below ``module`` from N(0, std), biases and padding from zero."""
+    """Start the weights below ``module`` from N(0, std), biases and padding from zero.
+
+    Weights are those of linears, convolutions and embeddings, and the module's own tokens and positions. Both
+    references start image and fusion tokens at zero, where the first layer norm divides by almost nothing and the
+    first gradients are thousands of times the others; BEiT starts them like the rest, and so do we.
+    """
+    for parameter in module.parameters(recurse=False):
+        if parameter.dim() > 1:  # a lone number, such as a scale, has its own start
+            nn.init.normal_(parameter, std=std)
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.normal_(layer.weight, std=std)

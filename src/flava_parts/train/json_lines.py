@@ -26,7 +26,7 @@ class JsonLines:
         self.path = Path(folder) / METRICS
 
     def begin(self, *, step: int, steps: int) -> None:
-        """Keep what was written up to ``step``, unchanged; what came after it will be made again, and is dropped.
+        """Keep the steps up to ``step`` and the evaluations before it; what came later will be made again.
 
         The file is replaced as a whole, so that a crash leaves the old one or the new one.
         """
@@ -35,7 +35,7 @@ class JsonLines:
             return
         rewritten = self.path.with_name(f".{METRICS}.new")
         with rewritten.open("wb") as file:
-            file.writelines(line for line, record in _lines(self.path) if record["step"] <= step)
+            file.writelines(line for line, record in _lines(self.path) if record["step"] < step + ("loss" in record))
             file.flush()
             os.fsync(file.fileno())
         rewritten.replace(self.path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -18,6 +19,7 @@ from ..evaluate.retrieval import RetrievalResult
 from ..inputs.processor import Processor
 from ..loading import load_run
 from ..model import FlavaForPreTraining
+from ..registry import Registry
 from ..spec import RunSpec
 from ..writing import to_yaml
 from .checkpoint import CHECKPOINTS, SPEC, load_model, load_optimizer, newest_checkpoint, step_of
@@ -48,16 +50,30 @@ class Outcome:
     pictures: tuple[Path, ...]
 
 
-def run(spec: RunSpec, folder: Path, *, resume: Path | None = None, log: Callable[[str], None] = print) -> Outcome:
+def run(
+    spec: RunSpec,
+    folder: Path,
+    *,
+    resume: Path | None = None,
+    registry: Registry | None = None,
+    log: Callable[[str], None] = print,
+) -> Outcome:
     """Do what a run spec says, in ``folder``, which then holds `spec.yaml`, `metrics.jsonl`, checkpoints and pictures.
 
-    ``resume`` is the checkpoint to go on from. The same spec, seed and number of threads give the same numbers, bit
+    ``resume`` is the checkpoint to go on from; ``registry`` holds the parts that the folder's spec may name, those of
+    all installed plugins if not given. The same spec, seed and number of threads give the same numbers, bit
     for bit. Raises InputError if the folder holds another run.
     """
-    torch.use_deterministic_algorithms(mode=True)
+    with _deterministic():
+        return _run(spec, folder, resume, registry, log)
+
+
+def _run(
+    spec: RunSpec, folder: Path, resume: Path | None, registry: Registry | None, log: Callable[[str], None]
+) -> Outcome:
     spec_yaml = to_yaml(spec)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder / SPEC, spec_yaml)
+    _claim(folder / SPEC, spec, spec_yaml, registry)
     torch.manual_seed(spec.train.seed)
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
     batches = Batches(data=spec.data, model=spec.model, batch_size=spec.train.batch_size, seed=spec.train.seed)
@@ -126,11 +142,21 @@ def checkpoint_of(folder: Path, resume: str) -> Path | None:
     return Path(resume)
 
 
-def _claim(path: Path, spec_yaml: str) -> None:
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Only algorithms that give the same numbers every time; outside, what was allowed before."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=before)
+
+
+def _claim(path: Path, spec: RunSpec, spec_yaml: str, registry: Registry | None) -> None:
     """Write the resolved spec, or see that the folder's is the same."""
     if not path.exists():
         path.write_text(spec_yaml, encoding="utf-8")
         return
-    here, there = load_run(spec_yaml), load_run(path)
-    if here != there:
+    if load_run(path, registry=registry) != spec:
         raise InputError(f"{path}: the folder holds a run with another spec; choose another --out")
