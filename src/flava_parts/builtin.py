@@ -13,10 +13,11 @@ from .plugins import hookimpl
 def flava_parts_specs() -> list[type[PartSpec]]:
     """Every spec of this package."""
     from .codebooks.specs import DVAESpec, KMeansSpec
-    from .data.specs import EmojiSpec, GlossesSpec
+    from .data.specs import EmojiSpec, GlossesSpec, ImageFolderSpec
     from .encoders.specs import TextTransformerSpec, ViTSpec
     from .evaluate.specs import RetrievalSpec
     from .fusion.specs import FusionTransformerSpec
+    from .heads.specs import LinearClassifierSpec, MLPClassifierSpec
     from .inputs.specs import WordPieceSpec
     from .losses.specs import GlobalContrastiveSpec, ITMSpec, MIMSpec, MLMSpec, MMMImageSpec, MMMTextSpec
     from .maskers.specs import (
@@ -45,9 +46,12 @@ def flava_parts_specs() -> list[type[PartSpec]]:
         MMMTextSpec,
         ITMSpec,
         GlobalContrastiveSpec,
+        LinearClassifierSpec,
+        MLPClassifierSpec,
         WordPieceSpec,
         EmojiSpec,
         GlossesSpec,
+        ImageFolderSpec,
         AdamWSpec,
         WarmupCosineSpec,
         ConsoleSpec,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from .facts import IGNORE, STREAM_PASSES, Modality, Pass, Reading, Stream, Streams
 from .layers.output import EncoderOutput
-from .output import Encoded, FlavaOutput, PairScores
+from .output import AllScores, Encoded, FlavaOutput, PairScores, Ranking
 
 if TYPE_CHECKING:
     from .codebooks.codebook import Codebook
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .encoders.vision import VisionTransformer
     from .fusion.transformer import FusionTransformer
     from .spec import FlavaSpec
+
+
+ENCODERS = ("image", "text", "multimodal")
+"""What the three encoders are called in an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,18 @@ class _Inputs:
         image: set[Modality] = {"image"} if self.pixel_values is not None else set()
         text: set[Modality] = {"text"} if self.input_ids is not None or self.input_ids_masked is not None else set()
         return frozenset(image | text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Images or texts that went through their encoder."""
+
+    states: Tensor
+    """(N, length, D) before the final norm, for the fusion."""
+    vectors: Tensor
+    """(N, projection) unit length."""
+    keep: Tensor | None = None
+    """(N, L) which words are real."""
 
 
 class FlavaForPreTraining(nn.Module):
@@ -301,8 +317,19 @@ class FlavaForPreTraining(nn.Module):
 
     # ------------------------------------------------------------------------------------------------- encoding
 
-    def _run(self, inputs: _Inputs, wanted: Collection[Pass], **output: bool) -> dict[Pass, EncoderOutput]:
+    def _run(
+        self,
+        inputs: _Inputs,
+        wanted: Collection[Pass],
+        *,
+        head_mask: Mapping[str, Tensor] | None = None,
+        **output: bool,
+    ) -> dict[Pass, EncoderOutput]:
         """Run the wanted passes, and those they build on. Where nothing is masked, the masked pass is the clean one."""
+        of_image, of_text, of_pair = (
+            output if head_mask is None or encoder not in head_mask else output | {"head_mask": head_mask[encoder]}
+            for encoder in ENCODERS
+        )
         wanted = set(wanted)
         if "multimodal" in wanted:
             wanted |= {"image", "text"}
@@ -314,19 +341,19 @@ class FlavaForPreTraining(nn.Module):
         if inputs.pixel_values is not None:
             keep = inputs.image_attention_mask
             if "image" in wanted or (same_image and "image_masked" in wanted):
-                states["image"] = self.image_encoder(inputs.pixel_values, keep=keep, **output)
+                states["image"] = self.image_encoder(inputs.pixel_values, keep=keep, **of_image)
             if "image_masked" in wanted:
                 states["image_masked"] = (
                     states["image"]
                     if same_image
-                    else self.image_encoder(inputs.pixel_values, inputs.bool_masked_pos, keep=keep, **output)
+                    else self.image_encoder(inputs.pixel_values, inputs.bool_masked_pos, keep=keep, **of_image)
                 )
         around = (inputs.attention_mask, inputs.token_type_ids, inputs.position_ids)
         if clean_ids is not None and ("text" in wanted or (same_text and "text_masked" in wanted)):
-            states["text"] = self.text_encoder(clean_ids, *around, **output)
+            states["text"] = self.text_encoder(clean_ids, *around, **of_text)
         if "text_masked" in wanted and (masked_ids is not None or clean_ids is not None):
             states["text_masked"] = (
-                states["text"] if masked_ids is None else self.text_encoder(masked_ids, *around, **output)
+                states["text"] if masked_ids is None else self.text_encoder(masked_ids, *around, **of_text)
             )
         for fused, image, text in (
             ("multimodal", "image", "text"),
@@ -338,7 +365,7 @@ class FlavaForPreTraining(nn.Module):
                     states[text].pre_norm,
                     inputs.image_attention_mask,
                     inputs.attention_mask,
-                    **output,
+                    **of_pair,
                 )
         return states
 
@@ -353,14 +380,18 @@ class FlavaForPreTraining(nn.Module):
         image_attention_mask: Tensor | None = None,
         *,
         fuse: bool = True,
+        head_mask: Mapping[str, Tensor] | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> Encoded:
         """The states of images, texts, or both, and of the pairs unless ``fuse`` is false; no losses.
 
-        Shapes are those of `forward`; ``bool_masked_pos`` hides patches. Raises ValueError if images and texts are
-        not equally many.
+        Shapes are those of `forward`; ``bool_masked_pos`` hides patches. ``head_mask`` has for any of ``image``,
+        ``text`` and ``multimodal`` the factors (heads,) or (depth, heads) that multiply the attention weights of that
+        encoder's heads. Raises ValueError if images and texts are not equally many, or a head mask does not fit.
         """
+        if head_mask is not None and (unknown := set(head_mask) - set(ENCODERS)):
+            raise ValueError(f"head_mask is for {', '.join(ENCODERS)}, not for {', '.join(sorted(unknown))}")
         inputs = _Inputs(
             input_ids_masked=input_ids,
             pixel_values=pixel_values,
@@ -375,7 +406,11 @@ class FlavaForPreTraining(nn.Module):
         if fuse:
             wanted.append("multimodal_masked")
         states = self._run(
-            inputs, wanted, output_attentions=output_attentions, output_hidden_states=output_hidden_states
+            inputs,
+            wanted,
+            head_mask=head_mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
         )
         return Encoded(
             image=states.get("image_masked"), text=states.get("text_masked"), multimodal=states.get("multimodal_masked")
@@ -414,19 +449,103 @@ class FlavaForPreTraining(nn.Module):
 
         ``match_probability`` is None if the model has no matching loss. Raises ValueError without a contrastive one.
         """
-        judge = self._first("matched")
-        encoded = self.encode(input_ids, pixel_values, attention_mask, token_type_ids, fuse=judge is not None)
-        assert encoded.image is not None
-        assert encoded.text is not None
+        _check_batch_sizes(_Inputs(input_ids=input_ids, pixel_values=pixel_values))
+        images, texts = self._encode_apart(input_ids, pixel_values, attention_mask, token_type_ids)
+        return PairScores(
+            similarity=(images.vectors * texts.vectors).sum(dim=-1),
+            match_probability=self._match(images.states, texts.states, texts.keep),
+        )
+
+    def score_all(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        pairs: Tensor | None = None,
+        chunk: int = 64,
+    ) -> AllScores:
+        """How well each of N images fits each of M texts, from one clean pass of each encoder.
+
+        Texts are (M, L), images (N, C, H, W). ``match_probability`` is that of all pairs (N, M), or of ``pairs`` (n, 2),
+        each an image's and a text's index, as (n,); the fusion sees ``chunk`` pairs at once. None if the model has no
+        matching loss. Raises ValueError without a contrastive one.
+        """
+        images, texts = self._encode_apart(input_ids, pixel_values, attention_mask, token_type_ids)
+        similarity = images.vectors @ texts.vectors.T
+        chosen = torch.ones_like(similarity, dtype=torch.bool).nonzero() if pairs is None else pairs
+        if chosen.dim() != 2 or chosen.shape[1] != 2:
+            raise ValueError(f"pairs should be (n, 2), an image and a text each, not {tuple(chosen.shape)}")
+        probability = self._match_chosen(images, texts, chosen, chunk=chunk)
+        if probability is not None and pairs is None:
+            probability = probability.reshape(similarity.shape)
+        return AllScores(similarity=similarity, match_probability=probability)
+
+    def rank(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        k: int,
+        for_each: Literal["image", "text"] = "image",
+        chunk: int = 64,
+    ) -> Ranking:
+        """For each of N images the ``k`` of M texts with the highest cosines, or for each text the k images.
+
+        Of equal ones the first comes first. Only what is returned goes through the fusion, ``chunk`` pairs at once.
+        Raises ValueError if ``k`` is less than 1 or there are not so many candidates, and without a contrastive loss.
+        """
+        images, texts = self._encode_apart(input_ids, pixel_values, attention_mask, token_type_ids)
+        similarity = images.vectors @ texts.vectors.T
+        if for_each == "text":
+            similarity = similarity.T
+        if not 1 <= k <= similarity.shape[1]:
+            candidates = "texts" if for_each == "image" else "images"
+            raise ValueError(f"the best {k} of {similarity.shape[1]} {candidates} were asked for")
+        best, indices = (found[:, :k] for found in similarity.sort(dim=1, descending=True, stable=True))
+        queries = torch.arange(len(indices), device=indices.device)[:, None].expand_as(indices)
+        order = (queries, indices) if for_each == "image" else (indices, queries)
+        probability = self._match_chosen(images, texts, torch.stack(order, dim=-1).flatten(0, 1), chunk=chunk)
+        return Ranking(
+            indices=indices,
+            similarity=best,
+            match_probability=None if probability is None else probability.reshape(indices.shape),
+        )
+
+    def _encode_apart(
+        self, input_ids: Tensor, pixel_values: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None
+    ) -> tuple[_Side, _Side]:
+        """Images and texts, however many of each, through their encoders once and into the shared space."""
         shared = self._need("embed_image")
-        image = shared.embed_image(encoded.image.last_hidden_state[:, 0])
-        text = shared.embed_text(encoded.text.last_hidden_state[:, 0])
-        probability = None
-        if judge is not None and encoded.multimodal is not None and self.fusion is not None:
-            summary = self.fusion.layout(patches=0, words=0).summary
-            logits = judge.logits({Streams.FUSED_SUMMARY: encoded.multimodal.last_hidden_state[:, summary]})
-            probability = logits.softmax(dim=-1)[:, 1]
-        return PairScores(similarity=(image * text).sum(dim=-1), match_probability=probability)
+        image = self.image_encoder(pixel_values)
+        text = self.text_encoder(input_ids, attention_mask, token_type_ids)
+        return (
+            _Side(image.pre_norm, shared.embed_image(image.last_hidden_state[:, 0])),
+            _Side(text.pre_norm, shared.embed_text(text.last_hidden_state[:, 0]), attention_mask),
+        )
+
+    def _match(self, image: Tensor, text: Tensor, text_keep: Tensor | None) -> Tensor | None:
+        """States of images and texts, before their final norm, to match probabilities (B,); None without the loss."""
+        judge = self._first("matched")
+        if judge is None or self.fusion is None:
+            return None
+        fused = self.fusion(image, text, None, text_keep).last_hidden_state
+        summary = self.fusion.layout(patches=0, words=0).summary
+        return judge.logits({Streams.FUSED_SUMMARY: fused[:, summary]}).softmax(dim=-1)[:, 1]
+
+    def _match_chosen(self, images: _Side, texts: _Side, pairs: Tensor, *, chunk: int) -> Tensor | None:
+        """The match probabilities (n,) of chosen pairs (n, 2) of image and text, ``chunk`` at once."""
+        found: list[Tensor] = []
+        for image, text in (part.unbind(dim=1) for part in pairs.split(chunk)):  # one empty part if there are none
+            keep = None if texts.keep is None else texts.keep[text]
+            probability = self._match(images.states[image], texts.states[text], keep)
+            if probability is None:
+                return None
+            found.append(probability)
+        return torch.cat(found)
 
     def _module(self, loss: str) -> Any:
         return self.losses[loss]

@@ -27,6 +27,27 @@ class PairScores:
 
 
 @dataclass(frozen=True, slots=True)
+class AllScores:
+    """How well N images and M texts fit: cosines (N, M), and match probabilities (N, M), or (n,) of n chosen pairs."""
+
+    similarity: Tensor
+    match_probability: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """For each of Q images the k best of the texts, or for each of Q texts the k best of the images, the best first.
+
+    ``indices`` (Q, k) int64 into the candidates, their ``similarity`` (Q, k), by which they are in order, and
+    ``match_probability`` (Q, k), None if the model has no matching loss.
+    """
+
+    indices: Tensor
+    similarity: Tensor
+    match_probability: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class FlavaOutput:
     """What a pretraining step computed.
 

@@ -1,13 +1,14 @@
-"""The two whole specs: `FlavaSpec`, a model, and `RunSpec`, a model with its data and training."""
+"""The three whole specs: `FlavaSpec`, a model; `RunSpec`, its pretraining; `FinetuneSpec`, what it is then taught."""
 
 from __future__ import annotations
 
 from .codebooks.specs import CodebookSpec, DVAESpec
-from .data.specs import DataSpec
+from .data.specs import DataSpec, LabelledDataSpec
 from .encoders.specs import ImageEncoderSpec, TextEncoderSpec, TextTransformerSpec, ViTSpec
 from .evaluate.specs import EvaluationSpec
 from .fields import Named
 from .fusion.specs import FusionSpec, FusionTransformerSpec
+from .heads.specs import HeadSpec, MLPClassifierSpec
 from .losses.specs import GlobalContrastiveSpec, ITMSpec, LossSpec, MIMSpec, MLMSpec, MMMImageSpec, MMMTextSpec
 from .maskers.specs import (
     BertTokenMaskerSpec,
@@ -18,7 +19,7 @@ from .maskers.specs import (
     TextMaskerSpec,
 )
 from .part import Slot, Spec
-from .train.specs import ConsoleSpec, JsonLinesSpec, ObserverSpec, TrainSpec
+from .train.specs import ConsoleSpec, FinetuneTrainSpec, JsonLinesSpec, ObserverSpec, TrainSpec
 
 
 class FlavaSpec(Spec):
@@ -60,5 +61,22 @@ class RunSpec(Spec):
     """How it is trained."""
     evaluate: Named[Slot[EvaluationSpec]] = {}
     """What is measured at the end, by name."""
+    observers: Named[Slot[ObserverSpec]] = {"console": ConsoleSpec(), "jsonl": JsonLinesSpec()}
+    """Who watches, by name."""
+
+
+class FinetuneSpec(Spec):
+    """A fine-tuning: a pretrained model, a head, and labelled data that both learn from."""
+
+    pretrained: str | None = None
+    """The pretrained model: a run's folder, a checkpoint, or anything else that `load_pretrained` reads."""
+    model: FlavaSpec | None = None
+    """The model; the pretrained one's if not given. Without a pretrained one it starts from random weights."""
+    head: Slot[HeadSpec] = MLPClassifierSpec()
+    """What is answered, and from which summary."""
+    data: LabelledDataSpec
+    """What is learnt from."""
+    train: FinetuneTrainSpec
+    """How it is trained."""
     observers: Named[Slot[ObserverSpec]] = {"console": ConsoleSpec(), "jsonl": JsonLinesSpec()}
     """Who watches, by name."""

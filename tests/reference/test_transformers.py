@@ -122,7 +122,7 @@ def both(tiny: Tiny, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Any
     return theirs, tiny.ours(theirs.state_dict(), "transformers", dtype)
 
 
-@settings(drawn, max_examples=20)
+@settings(drawn, max_examples=25)
 @given(tiny=tinies(), seed=seeds)
 def test_every_combination_of_inputs(tiny: Tiny, seed: int) -> None:
     theirs, ours = both(tiny, seed)

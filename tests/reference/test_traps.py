@@ -261,6 +261,8 @@ def test_trap_12_nothing_claims_to_tie_weights_that_are_not_tied(theirs: Any, ou
         FlavaSpec.model_validate({"tie_word_embeddings": True})
     pointers = [value.data_ptr() for value in ours.parameters()]
     assert len(set(pointers)) == len(pointers)
+    heads = [ours.losses[name].head.decoder.out_features for name in ("mlm", "mmm_text")]
+    assert [ours.text_encoder.word_embedding.num_embeddings] * 2 == heads
 
 
 @pytest.mark.parametrize(("scale", "clamped"), [(10.0, 4.6052), (-3.0, 0.0), (1.5, 1.5)])

@@ -14,6 +14,7 @@ from torch import Generator
 
 from ..inputs.pictures import open_picture
 from .sample import Sample
+from .specs import EMOJI_GROUPS
 from .tar import Tar
 
 SAMPLES = Path(__file__).with_name("samples")
@@ -22,7 +23,7 @@ HELD_OUT = 205
 
 
 class Emoji:
-    """1,026 concepts in two vendors' drawings, 64x64 with transparency: key, picture, and a caption with tags.
+    """1,026 concepts in two vendors' drawings, 64x64 with transparency: key, picture, caption with tags, and group.
 
     split: "train", 1,847 drawings; "held_out", the 205 Twemoji drawings whose Noto twins are in "train".
     tags: up to this many tags are drawn at random and put behind the caption, when a generator is given.
@@ -55,7 +56,12 @@ class Emoji:
             tags = record["tags"]
             count = int(torch.randint(min(self.tags, len(tags)) + 1, (), generator=generator))
             words += [tags[i] for i in torch.randperm(len(tags), generator=generator)[:count].tolist()]
-        return Sample(key=f"{record['vendor']}/{stem}", image=self._picture(index), text=", ".join(words))
+        return Sample(
+            key=f"{record['vendor']}/{stem}",
+            image=self._picture(index),
+            text=", ".join(words),
+            labels=(EMOJI_GROUPS.index(record["group"]),),
+        )
 
     def _picture(self, index: int) -> NDArray[np.uint8]:
         picture = self._pictures.get(index)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
@@ -14,10 +12,10 @@ from ..facts import Streams
 from ..inputs.pictures import Picture
 from ..inputs.views import Views
 from ..spec import FlavaSpec
+from .collation import collate, image_of
 from .keyed import keyed_generator
 from .mixture import Mixture
 from .order import Order
-from .sample import Sample
 from .source import Source
 from .specs import DataSpec, SourceSpec
 
@@ -74,15 +72,15 @@ class Batches:
         stream, source = self._data.streams[name], self._sources[name]
         generator = keyed_generator(self._seed, "batch", step)
         samples = [source.sample(index, generator) for index in self._orders[name].batch(number)]
-        tensors: dict[str, Tensor] = {}
-        if stream.use != "images":
-            tensors.update(self._tokenizer([_text(sample, name) for sample in samples])._asdict())
-        if stream.use != "texts":
-            pictures = [_image(sample, name) for sample in samples]
-            views = self._views(pictures, generator, codebook=name in self._coded)
-            tensors["pixel_values"] = views.pixel_values
-            if views.codebook_pixel_values is not None:
-                tensors["codebook_pixel_values"] = views.codebook_pixel_values
+        tensors = collate(
+            samples,
+            use=stream.use,
+            place=name,
+            tokenizer=self._tokenizer,
+            views=self._views,
+            generator=generator,
+            codebook=name in self._coded,
+        )
         return Batch(name, stream.losses, tensors)
 
     def codebook_pixels(self, count: int) -> Tensor:
@@ -95,17 +93,5 @@ class Batches:
             if any(stream.use != "texts" and stream.source == spec for stream in self._data.streams.values()):
                 generator = keyed_generator(self._seed, "codebook", index)
                 order = torch.randperm(len(source), generator=generator)[: count - len(pictures)]
-                pictures += [_image(source.sample(i), spec.type_name()) for i in order.tolist()]
+                pictures += [image_of(source.sample(i), spec.type_name()) for i in order.tolist()]
         return self._views.codebook_view(pictures)
-
-
-def _text(sample: Sample, place: str) -> str:
-    if sample.text is None:
-        raise InputError(f"{place}: sample {sample.key} has no text")
-    return sample.text
-
-
-def _image(sample: Sample, place: str) -> NDArray[np.uint8]:
-    if sample.image is None:
-        raise InputError(f"{place}: sample {sample.key} has no picture")
-    return sample.image

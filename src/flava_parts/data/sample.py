@@ -1,4 +1,4 @@
-"""One sample: a picture, a text, or both."""
+"""One sample: a picture, a text, or both, and what it shows."""
 
 from __future__ import annotations
 
@@ -16,3 +16,5 @@ class Sample(NamedTuple):
     image: NDArray[np.uint8] | None = None
     """(H, W, 3) or, with transparency, (H, W, 4) uint8; read-only."""
     text: str | None = None
+    labels: tuple[int, ...] = ()
+    """The classes that it belongs to, as positions in those that its source's spec states."""

@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ..facts import Modality
-from ..fields import Named
+from ..fields import Named, Pixels
 from ..inputs.specs import TokenizerSpec, ViewsSpec, WordPieceSpec
 from ..part import PartSpec, Slot, Spec
 
 if TYPE_CHECKING:
     from .emoji import Emoji
     from .glosses import Glosses
+    from .image_folder import ImageFolder
+    from .source import Source
+
+EMOJI_GROUPS = (
+    "activities",
+    "animals & nature",
+    "food & drink",
+    "objects",
+    "smileys & emotion",
+    "travel & places",
+)
+"""Unicode's groups, as far as the emoji that come with the package have them."""
 
 
 class SourceSpec(PartSpec):
@@ -27,8 +39,13 @@ class SourceSpec(PartSpec):
     def provides(self) -> frozenset[Modality]:
         """What each sample holds."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that samples are labelled with; none if they are not labelled."""
+        return ()
+
     @abstractmethod
-    def build(self) -> Emoji | Glosses:
+    def build(self) -> Source:
         """The source, opened."""
 
 
@@ -44,6 +61,10 @@ class EmojiSpec(SourceSpec):
     @property
     def provides(self) -> frozenset[Modality]:
         return frozenset({"image", "text"})
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return EMOJI_GROUPS
 
     def build(self) -> Emoji:
         from .emoji import Emoji
@@ -64,6 +85,30 @@ class GlossesSpec(SourceSpec):
         from .glosses import Glosses
 
         return Glosses(**self.arguments())
+
+
+class ImageFolderSpec(SourceSpec):
+    """Pictures in a folder, each in a sub-folder that is named after its class."""
+
+    type: Literal["flava.image_folder"] = "flava.image_folder"
+    folder: str
+    """The folder, relative to where the command runs. JPEG, PNG and WebP are read, in deeper folders too."""
+
+    @property
+    def provides(self) -> frozenset[Modality]:
+        return frozenset({"image"})
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The sub-folders in alphabetical order. Raises InputError if there are none."""
+        from .class_folders import class_folders
+
+        return tuple(path.name for path in class_folders(self.folder))
+
+    def build(self) -> ImageFolder:
+        from .image_folder import ImageFolder
+
+        return ImageFolder(**self.arguments())
 
 
 class StreamSpec(Spec):
@@ -90,3 +135,21 @@ class DataSpec(Spec):
     """How pictures become tensors."""
     streams: Named[StreamSpec]
     """The streams that batches are drawn from, by name; each update takes its batch from one of them."""
+
+
+class LabelledDataSpec(Spec):
+    """The data of a fine-tuning: labelled samples, and how they become tensors."""
+
+    train: Slot[SourceSpec]
+    """The labelled samples that are learnt from."""
+    held_out: Slot[SourceSpec] | None = None
+    """The labelled samples that the finished model is measured on; nothing is measured if not given."""
+    classes: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    """The names of the classes; those of the source if not given."""
+    tokenizer: Slot[TokenizerSpec] | None = None
+    """How texts become ids; the pretrained model's if not given."""
+    views: ViewsSpec | None = None
+    """How pictures become tensors; the pretrained model's if not given."""
+    image_size: Pixels | None = None
+    """Side of the pictures in pixels, or [height, width]; the image encoder's own if not given. Its positions are
+    interpolated to another (the paper fine-tunes VQAv2 at 480)."""

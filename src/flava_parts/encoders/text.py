@@ -68,13 +68,15 @@ class TextTransformer(Transformer):
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         *,
+        head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> EncoderOutput:
         """Ids (B, L) to states (B, L, D).
 
         ``keep`` (B, L) is false or 0 at padding; without it every token is real. ``token_type_ids`` (B, L) are all 0
-        and ``position_ids`` (B or 1, L) count from 0 unless given. Raises ValueError if the text is too long.
+        and ``position_ids`` (B or 1, L) count from 0 unless given. ``head_mask`` (heads,) or
+        (depth, heads) multiplies the attention weights of each head. Raises ValueError if the text is too long.
         """
         if ids.dim() != 2 or ids.shape[1] > self.length:
             raise ValueError(f"ids should be (B, L) with L at most {self.length}, not {tuple(ids.shape)}")
@@ -90,6 +92,7 @@ class TextTransformer(Transformer):
             states,
             keep_bias(keep, states.dtype),
             position_ids,
+            head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )

@@ -84,14 +84,16 @@ class VisionTransformer(Transformer):
         masked: Tensor | None = None,
         keep: Tensor | None = None,
         *,
+        head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> EncoderOutput:
         """Pixels (B, C, H, W) to the states of summary and patches (B, 1 + P, D).
 
         ``masked`` (B, P) or (B, rows, columns) is true where a patch is hidden behind the mask token; ``keep`` (B, P)
-        is false or 0 where a patch is not to be attended to. Raises ValueError for pixels of the wrong shape, and for
-        a mask where the encoder was built without a mask token.
+        is false or 0 where a patch is not to be attended to; ``head_mask`` (heads,) or (depth, heads) multiplies the
+        attention weights of each head. Raises ValueError for pixels of the wrong shape, and for a mask where the
+        encoder was built without a mask token.
         """
         grid = self._grid_of(pixels)
         patches = self.patch_embedding(pixels)
@@ -107,7 +109,13 @@ class VisionTransformer(Transformer):
         if keep is not None:
             keep = self._per_patch(keep, patches, "keep").bool()
             bias = keep_bias(F.pad(keep, (self.prefix, 0), value=True), states.dtype)
-        return self.run(states, bias, output_attentions=output_attentions, output_hidden_states=output_hidden_states)
+        return self.run(
+            states,
+            bias,
+            head_mask=head_mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
 
     def positions(self, grid: Grid) -> Tensor:
         """The position embeddings (1, 1 + P, D) of a grid, interpolated bicubically if it is not the encoder's own."""

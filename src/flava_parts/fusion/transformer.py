@@ -65,20 +65,21 @@ class FusionTransformer(Transformer):
         image_keep: Tensor | None = None,
         text_keep: Tensor | None = None,
         *,
+        head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> EncoderOutput:
         """States of image (B, prefix + P, D) and text (B, L, D), both before their final norm, to (B, length, D).
 
         ``image_keep`` (B, P) and ``text_keep`` (B, L) are false or 0 at tokens that are not to be attended to; the
-        text's is not looked at where ``mask_text_padding`` is false.
+        text's is not looked at where ``mask_text_padding`` is false. ``head_mask`` (heads,) or (depth, heads) multiplies
+        the attention weights of each head.
         """
         states = torch.cat([self.image_projection(image), self.text_projection(text)], dim=1)
         if self.cls_token is not None:
             states = torch.cat([self.cls_token.expand(len(states), -1, -1), states], dim=1)
-        states = states.to(
-            self.norm.weight.dtype
-        )  # under autocast the projections are narrower than the residual stream
+        # Under autocast the projections are narrower than the residual stream is to be.
+        states = states.to(self.norm.weight.dtype)
         text_keep = text_keep if self.mask_text_padding else None
         bias = None
         if image_keep is not None or text_keep is not None:
@@ -88,4 +89,10 @@ class FusionTransformer(Transformer):
             parts.append(keep[:, layout.patches] if image_keep is None else image_keep.flatten(1).bool())
             parts.append(keep[:, layout.words] if text_keep is None else text_keep.bool())
             bias = keep_bias(torch.cat(parts, dim=1), states.dtype)
-        return self.run(states, bias, output_attentions=output_attentions, output_hidden_states=output_hidden_states)
+        return self.run(
+            states,
+            bias,
+            head_mask=head_mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )

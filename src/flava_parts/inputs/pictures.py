@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ MAX_PIXELS = 64_000_000
 Picture = Image.Image | NDArray[Any] | Tensor | str | Path | bytes
 """A Pillow image, pixels, a file's path, or a file's content."""
 
+Channels = Literal["channels_first", "channels_last", "none"]
+"""Where pixels have their channels: (C, H, W), (H, W, C), or nowhere, (H, W)."""
+
 
 def open_picture(source: str | Path | bytes) -> Image.Image:
     """The decoded picture of a JPEG, PNG or WebP file, given by path or content; its first frame if it moves.
@@ -39,29 +42,112 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
     return picture
 
 
-def rgb(picture: Picture, background: int) -> Image.Image:
+def rgb(picture: Picture, background: int, channels: Channels | None = None) -> Image.Image:
     """The picture upright and in RGB, transparent parts over a background of that grey level (0 to 255).
 
     Arrays are taken as (H, W), (H, W, C) or (C, H, W), tensors as (H, W), (C, H, W) or (H, W, C), in this order of
-    preference; C is 1, 3 or 4, the values uint8 or floats from 0 to 1. Raises `InputError` for anything else.
+    preference unless ``channels`` says where they are; C is 1, 3 or 4. Values are whole numbers from 0 to 255, or
+    floats from 0 to 1. Raises `InputError` for anything else.
     """
     if isinstance(picture, (str, Path, bytes)):
         picture = open_picture(picture)
     if isinstance(picture, (np.ndarray, Tensor)):
-        return _over(_from_pixels(picture), background)
+        return _over(eight_bits(channels_last(picture, channels))[0], background)
     if not isinstance(picture, Image.Image):  # pyright: ignore[reportUnnecessaryIsInstance]
         kind = type(picture).__name__
         raise InputError(f"{kind} is no picture; give a path, bytes, a Pillow image, an array or a tensor")
-    with _decoding("picture"):  # Pillow's images are decoded when they are first used
-        _load(picture)
-    with suppress(Exception):  # a damaged EXIF block says nothing about which side is up; the pixels are good
-        picture = ImageOps.exif_transpose(picture)
+    picture = _upright(picture)
     if picture.mode in ("F", "La"):
         raise InputError(f"a picture of mode {picture.mode}; give RGB, or an array of floats from 0 to 1")
     if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 8 instead of scaling
         grey = (np.asarray(picture).astype(np.int64).clip(0, 65535) + 128) // 257
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     return _over(picture, background)
+
+
+def as_it_is(picture: Picture, channels: Channels | None = None) -> Image.Image:
+    """The picture with its own channels, 1, 3 or 4 of them, 8 bits each. Raises `InputError` as `rgb` does."""
+    if isinstance(picture, (str, Path, bytes)):
+        picture = open_picture(picture)
+    if isinstance(picture, Image.Image):
+        picture, channels = np.asarray(_upright(picture)), None
+    return eight_bits(channels_last(picture, channels))[0]
+
+
+def own_floats(
+    picture: Picture, background: int, channels: Channels | None = None, *, convert: bool = True
+) -> NDArray[Any] | None:
+    """Float pixels (H, W, C) on the scale that they came in; None if the picture is no array or tensor of floats.
+
+    With ``convert`` they are RGB, transparent parts over the background. Raises `InputError` as `rgb` does.
+    """
+    if not isinstance(picture, (np.ndarray, Tensor)):
+        return None
+    pixels = channels_last(picture, channels)
+    if not np.issubdtype(pixels.dtype, np.floating):
+        return None
+    if convert and pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    if convert and pixels.shape[2] == 4:
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise InputError(f"transparent pixels from {pixels.min()} to {pixels.max()}; give them from 0 to 1")
+        opacity = pixels[..., 3:]
+        pixels = (opacity * pixels[..., :3] + (1 - opacity) * (background / 255)).astype(pixels.dtype)
+    return pixels
+
+
+def flat(pictures: Picture | Sequence[Any]) -> list[Picture]:
+    """One picture, several, lists of several, or arrays and tensors with a batch axis, as a list of pictures."""
+    if isinstance(pictures, (np.ndarray, Tensor)):
+        return list(pictures) if pictures.ndim == 4 else [pictures]
+    if isinstance(pictures, (list, tuple)):
+        return [picture for entry in pictures for picture in flat(entry)]  # pyright: ignore[reportUnknownVariableType]
+    return [pictures]  # pyright: ignore[reportReturnType]: what is no picture is told apart where it is opened
+
+
+def eight_bits(pixels: NDArray[Any]) -> tuple[Image.Image, bool]:
+    """Pixels (H, W, C) as an image of 8 bits a channel, and whether they were floats from 0 to 1.
+
+    Raises `InputError` unless values are whole numbers from 0 to 255 or floats from 0 to 1.
+    """
+    unit = False
+    if pixels.dtype != np.uint8:
+        least, most = pixels.min(), pixels.max()
+        floats = np.issubdtype(pixels.dtype, np.floating)
+        unit = bool(floats and least >= 0 and most <= 1)
+        if unit:
+            # Cut, not rounded, as in the reference; the fractions k / 255 of 8-bit pictures come back as k.
+            pixels = (pixels.astype(np.float64) * 255).astype(np.float32)
+        elif pixels.dtype == np.bool_ or not (least >= 0 and most <= 255) or (floats and (pixels % 1).any()):
+            kind = "float pixels" if floats else f"pixels of {pixels.dtype}"
+            raise InputError(f"{kind} from {least} to {most}; give floats from 0 to 1, or uint8")
+        pixels = pixels.astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), unit
+
+
+def channels_last(pixels: NDArray[Any] | Tensor, channels: Channels | None = None) -> NDArray[Any]:
+    """Pixels as an array (H, W, C). Raises `InputError` if their shape, or ``channels``, does not say which is C."""
+    if isinstance(pixels, Tensor):
+        shared = pixels.detach().cpu()
+        half = shared.is_floating_point() and shared.element_size() < 4  # NumPy knows no bfloat16
+        array: NDArray[Any] = (shared.float() if half else shared).numpy()
+    else:
+        array = pixels
+    shape = array.shape
+    if array.ndim == 2 and channels in (None, "none"):
+        array = array[..., None]
+    elif array.ndim == 3 and channels != "none":
+        first, last = shape[0] in (1, 3, 4), shape[-1] in (1, 3, 4)
+        if channels is None:
+            channels = "channels_first" if first and (isinstance(pixels, Tensor) or not last) else "channels_last"
+        if channels == "channels_first":
+            array = array.transpose(1, 2, 0)
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
+        place = "" if channels is None else f" with {channels.replace('_', ' ')}"
+        raise InputError(
+            f"pixels of shape {shape}{place} are no picture; give (H, W, C) or (C, H, W) with 1, 3 or 4 channels"
+        )
+    return array
 
 
 @contextmanager
@@ -84,6 +170,14 @@ def _load(picture: Image.Image) -> None:
     picture.load()
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    with _decoding("picture"):  # Pillow's images are decoded when they are first used
+        _load(picture)
+    with suppress(Exception):  # a damaged EXIF block says nothing about which side is up; the pixels are good
+        picture = ImageOps.exif_transpose(picture)
+    return picture
+
+
 def _over(picture: Image.Image, background: int) -> Image.Image:
     if not picture.has_transparency_data:
         return picture.convert("RGB")
@@ -91,28 +185,3 @@ def _over(picture: Image.Image, background: int) -> Image.Image:
     canvas = Image.new("RGB", layer.size, (background,) * 3)
     canvas.paste(layer, mask=layer)
     return canvas
-
-
-def _from_pixels(pixels: NDArray[Any] | Tensor) -> Image.Image:
-    channels_first = isinstance(pixels, Tensor)
-    if isinstance(pixels, Tensor):
-        pixels = pixels.detach().cpu()
-        array: NDArray[Any] = (pixels.float() if pixels.is_floating_point() else pixels).numpy()
-    else:
-        array = pixels
-    shape = array.shape
-    if array.ndim == 2:
-        array = array[..., None]
-    elif array.ndim == 3:
-        first, last = shape[0] in (1, 3, 4), shape[-1] in (1, 3, 4)
-        if first and (channels_first or not last):
-            array = array.transpose(1, 2, 0)
-    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
-        raise InputError(f"pixels of shape {shape} are no picture; give (H, W, C) or (C, H, W) with 1, 3 or 4 channels")
-    if np.issubdtype(array.dtype, np.floating):
-        if not (array.min() >= 0 and array.max() <= 1):
-            raise InputError(f"float pixels from {array.min()} to {array.max()}; give them from 0 to 1, or as uint8")
-        array = (array * 255).round().astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise InputError(f"pixels of {array.dtype}; give uint8, or floats from 0 to 1")
-    return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array))

@@ -70,9 +70,13 @@ class Attention(nn.Module):
         bias: Tensor | None = None,
         positions: Tensor | None = None,
         *,
+        head_mask: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; ``bias`` broadcasts to (B, heads, N, N). Also the weights (B, heads, N, N), if they are asked for."""
+        """Attend; ``bias`` broadcasts to (B, heads, N, N). Also the weights (B, heads, N, N), if they are asked for.
+
+        ``head_mask`` (heads,) multiplies the weights of each head, after dropout.
+        """
         query, key, value = (
             layer(states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -86,7 +90,11 @@ class Attention(nn.Module):
             scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
             weights = (scores if bias is None else scores + bias).softmax(dim=-1)
             weights = F.dropout(weights, dropout)
+            if head_mask is not None:
+                weights = weights * head_mask[:, None, None]
             context = weights @ value
         else:
             context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+            if head_mask is not None:  # a factor of all weights of a head is one of what they add up to
+                context = context * head_mask[:, None, None]
         return self.output(context.transpose(1, 2).flatten(2)), weights

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor, nn
 
 from .activation import activation as activation_of
@@ -53,10 +56,11 @@ class Block(nn.Module):
         bias: Tensor | None = None,
         positions: Tensor | None = None,
         *,
+        head_mask: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         attended, weights = self.attention(
-            self.attention_norm(states), bias, positions, output_attentions=output_attentions
+            self.attention_norm(states), bias, positions, head_mask=head_mask, output_attentions=output_attentions
         )
         states = states + self.dropout(attended)
         return states + self.dropout(self.mlp(self.mlp_norm(states))), weights
@@ -96,6 +100,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
+        self.heads = heads
         self.blocks = nn.ModuleList(
             Block(
                 width=width,
@@ -119,14 +124,19 @@ class Transformer(nn.Module):
         bias: Tensor | None = None,
         positions: Tensor | None = None,
         *,
+        head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> EncoderOutput:
-        """Embedded tokens (B, N, D) through all blocks."""
+        """Embedded tokens (B, N, D) through all blocks.
+
+        ``head_mask`` (heads,), or (depth, heads) with a row a block, multiplies the attention weights of each head: 1
+        leaves it as it is, 0 silences it. Raises ValueError if it has another shape.
+        """
         hidden_states = [states]
         attentions: list[Tensor] = []
-        for block in self.blocks:
-            states, weights = block(states, bias, positions, output_attentions=output_attentions)
+        for block, factors in zip(self.blocks, self._factors(head_mask, states.dtype), strict=True):
+            states, weights = block(states, bias, positions, head_mask=factors, output_attentions=output_attentions)
             if output_hidden_states:
                 hidden_states.append(states)
             if weights is not None:
@@ -139,3 +149,15 @@ class Transformer(nn.Module):
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
+
+    def _factors(self, head_mask: Tensor | None, dtype: torch.dtype) -> Iterable[Tensor | None]:
+        """The factors of each block's heads (heads,), or None for each block."""
+        depth = len(self.blocks)
+        if head_mask is None:
+            return [None] * depth
+        if head_mask.shape not in ((self.heads,), (depth, self.heads)):
+            raise ValueError(
+                f"head_mask should be ({self.heads},) or ({depth}, {self.heads}), one factor a head, "
+                f"not {tuple(head_mask.shape)}"
+            )
+        return head_mask.to(dtype).expand(depth, -1).unbind()

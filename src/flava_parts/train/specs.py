@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ..fields import Probability, Rate
+from ..heads.specs import EncoderSlot
 from ..part import PartSpec, Slot, Spec
 
 if TYPE_CHECKING:
@@ -126,3 +127,16 @@ class TrainSpec(Spec):
     """Gradients are scaled down to at most this norm; not at all if not given."""
     checkpoint_every: PositiveInt | None = None
     """Steps between two checkpoints; one is written at the end in any case."""
+
+
+class FinetuneTrainSpec(TrainSpec):
+    """The numbers of a fine-tuning, and how far the pretrained parts follow.
+
+    FLAVA's appendix has batches of 256, weight decay 0.01, 2,000 steps of warm-up, and rates of 1e-4 for VQAv2 (44,000
+    updates) and 1e-5 for SNLI-VE and Hateful Memes (24,000).
+    """
+
+    freeze: Annotated[tuple[EncoderSlot, ...], Field(strict=False)] = ()
+    """The parts that stay as they are: no gradients, no dropout."""
+    layer_decay: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Factor of the learning rate from each layer to the one below it, counted from the head (BEiT)."""
