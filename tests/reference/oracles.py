@@ -359,7 +359,7 @@ class Tolerance:
 
 
 EXACT = Tolerance(value=1e-10, gradient=1e-9)
-SINGLE = Tolerance(value=1e-5, gradient=2e-5)
+SINGLE = Tolerance(value=1e-5, gradient=1e-5)
 
 
 def difference(expected: Tensor, actual: Tensor) -> float:
