@@ -1,4 +1,4 @@
-"""Hypothesis profiles, and distributions that are installed for one test."""
+"""Hypothesis profiles, the command line in this process, and distributions that are installed for one test."""
 
 from __future__ import annotations
 
@@ -11,11 +11,37 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from flava_parts.cli import main
+
 settings.register_profile("dev", deadline=None, max_examples=30)
 settings.register_profile("ci", deadline=None, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 FakeDistribution = Callable[[str, str, str, str], None]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run(*arguments)` is the exit code, what went to stdout, and what to stderr; in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["flava-parts", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has one checkpoint: the tiny emoji model as it starts."""
+    from runs import write_untrained  # torch takes a while, and not every test needs it
+
+    return write_untrained(tmp_path_factory.mktemp("models") / "untrained")
 
 
 @pytest.fixture

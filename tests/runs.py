@@ -1,7 +1,14 @@
 """A run that takes a second: the emoji run with a tiny model and tiny batches."""
 
+from pathlib import Path
+
+import torch
+
+from flava_parts.compose import compose
 from flava_parts.loading import load_run
 from flava_parts.spec import RunSpec
+from flava_parts.train.checkpoint import CHECKPOINTS, save_checkpoint
+from flava_parts.writing import to_yaml
 
 TINY = (
     "train.batch_size=8",
@@ -28,3 +35,13 @@ TINY = (
 def tiny_run(*changes: str, steps: int = 4) -> RunSpec:
     """The emoji run, tiny, with so many steps and further changes."""
     return load_run("flava.emoji", set=[*TINY, f"train.steps={steps}", *changes])
+
+
+def write_untrained(folder: Path, *changes: str) -> Path:
+    """A run's folder with one checkpoint, from before the first step of the tiny run."""
+    spec = tiny_run(*changes)
+    torch.manual_seed(0)
+    model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
+    optimizer = spec.train.optimizer.build(model=model)
+    save_checkpoint(folder / CHECKPOINTS, step=0, model=model, optimizer=optimizer, spec_yaml=to_yaml(spec))
+    return folder

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from conftest import FakeDistribution
+from conftest import FakeDistribution, Run
 
-from flava_parts.cli import main
+from flava_parts import cli
 from flava_parts.loading import load_spec
 from flava_parts.plugins import default_registry
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`run(*arguments)` is the exit code, what went to stdout, and what to stderr; in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flava-parts", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def test_check(run: Run) -> None:
@@ -242,4 +222,4 @@ def test_help_names_every_verb(run: Run) -> None:
     """With a line about each."""
     _, out, _ = run("--help")
 
-    assert all(f"  {verb} " in out for verb in ("check", "explain", "parts", "schema", "init", "train"))
+    assert all(f"  {verb} " in out for verb in cli.VERBS)

@@ -20,7 +20,7 @@ RUNGS = (
     ("*.specs",),
     ("spec",),
     ("registry", "plugins", "builtin", "document", "inheritance"),
-    ("messages", "schema", "wiring", "writing", "loading"),
+    ("messages", "schema", "wiring", "finetuning", "writing", "loading"),
     ("model", "output"),
     ("compose",),
     ("cost", "shapes"),

@@ -147,7 +147,7 @@ def test_another_name_of_a_broken_plugin(fake_distribution: FakeDistribution) ->
         (
             CODES.replace("    image_size", '    kind = "teapot"\n    image_size') + HOOK,
             "offers 'acme.colour' of an unknown kind 'teapot'; the kinds are codebook, evaluation, "
-            "fusion, image_encoder, "
+            "fusion, head, image_encoder, "
             "image_masker, loss, observer, optimizer, pair_masker, schedule, source, text_encoder, "
             "text_masker, tokenizer",
         ),

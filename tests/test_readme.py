@@ -28,7 +28,7 @@ from flava_parts.errors import SpecError
 from flava_parts.loading import load_any, load_run
 from flava_parts.messages import show
 from flava_parts.plugins import load_registry
-from flava_parts.spec import FlavaSpec
+from flava_parts.spec import FinetuneSpec, FlavaSpec
 from flava_parts.train.run import run
 
 ROOT = Path(__file__).parents[1]
@@ -113,7 +113,7 @@ def test_the_figures_have_a_place() -> None:
 def test_python_blocks_run(page: Path, folder: Path) -> None:
     """One after the other, in one namespace, as someone would who follows the page."""
     write_files(page, folder)
-    if page.stem == "training":
+    if page.stem in ("training", "use"):
         changes = ["train.steps=1", "train.batch_size=4", "model.image_encoder.depth=1", "evaluate.retrieval=null"]
         changes += [f"data.streams.{name}=null" for name in ("paired", "images", "texts")]
         run(load_run("flava.emoji", registry=BUILT_IN, set=changes), folder / "runs" / "mine", log=lambda _: None)
@@ -202,7 +202,7 @@ def test_the_presets_table_counts_right() -> None:
     """Every preset, with its parameters, the codebook's among them."""
     rows = {cells[0].strip("`"): cells[1] for cells in table_below("## Presets", README.read_text(encoding="utf-8"))}
 
-    assert {name: f"{parameters(name):,}" for name in BUILT_IN.presets} == rows
+    assert {name: parameters(name) for name in BUILT_IN.presets} == rows
     assert "the dVAE has 53,786,240." in README.read_text(encoding="utf-8")
     assert 53_786_240 == sum(weight.numel() for weight in dvae().buffers())
 
@@ -213,12 +213,14 @@ def dvae() -> Codebook:
         return DVAESpec().build()
 
 
-def parameters(preset: str) -> int:
-    """Counted on the meta device."""
+def parameters(preset: str) -> str:
+    """Counted on the meta device; a dash for a fine-tuning, which takes its model from elsewhere."""
     spec = load_any(preset, registry=BUILT_IN)
+    if isinstance(spec, FinetuneSpec):
+        return "–"
     model, vocab = (spec, None) if isinstance(spec, FlavaSpec) else (spec.model, spec.data.tokenizer.vocab())
     tensors = [*(composed := compose(model, device="meta", vocab=vocab)).parameters(), *composed.buffers()]
-    return sum(tensor.numel() for tensor in tensors if tensor.is_floating_point())
+    return f"{sum(tensor.numel() for tensor in tensors if tensor.is_floating_point()):,}"
 
 
 def test_the_command_table_has_every_verb() -> None:

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from .errors import PluginError as PluginError
     from .errors import Problem as Problem
     from .errors import SpecError as SpecError
+    from .interop.finetuned import load_finetuned as load_finetuned
+    from .interop.pretrained import load_part as load_part
     from .interop.pretrained import load_pretrained as load_pretrained
     from .interop.pretrained import load_processor as load_processor
+    from .interop.saving import save_pretrained as save_pretrained
     from .loading import load_any as load_any
+    from .loading import load_finetune as load_finetune
     from .loading import load_run as load_run
     from .loading import load_spec as load_spec
     from .part import PartSpec as PartSpec
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from .plugins import hookimpl as hookimpl
     from .plugins import load_registry as load_registry
     from .registry import Registry as Registry
+    from .spec import FinetuneSpec as FinetuneSpec
     from .spec import FlavaSpec as FlavaSpec
     from .spec import RunSpec as RunSpec
     from .wiring import wire as wire
@@ -41,9 +46,13 @@ _HOMES = {
     "PluginError": "errors",
     "Problem": "errors",
     "SpecError": "errors",
+    "load_finetuned": "interop.finetuned",
+    "load_part": "interop.pretrained",
     "load_pretrained": "interop.pretrained",
     "load_processor": "interop.pretrained",
+    "save_pretrained": "interop.saving",
     "load_any": "loading",
+    "load_finetune": "loading",
     "load_run": "loading",
     "load_spec": "loading",
     "PartSpec": "part",
@@ -51,6 +60,7 @@ _HOMES = {
     "hookimpl": "plugins",
     "load_registry": "plugins",
     "Registry": "registry",
+    "FinetuneSpec": "spec",
     "FlavaSpec": "spec",
     "RunSpec": "spec",
     "wire": "wiring",

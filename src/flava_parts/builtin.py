@@ -15,7 +15,7 @@ def flava_parts_specs() -> list[type[PartSpec]]:
     from .codebooks.specs import DVAESpec, KMeansSpec
     from .data.specs import EmojiSpec, GlossesSpec, ImageFolderSpec
     from .encoders.specs import TextTransformerSpec, ViTSpec
-    from .evaluate.specs import RetrievalSpec
+    from .evaluate.specs import ProbeSpec, RetrievalSpec, ZeroShotSpec
     from .fusion.specs import FusionTransformerSpec
     from .heads.specs import LinearClassifierSpec, MLPClassifierSpec
     from .inputs.specs import WordPieceSpec
@@ -57,6 +57,8 @@ def flava_parts_specs() -> list[type[PartSpec]]:
         ConsoleSpec,
         JsonLinesSpec,
         RetrievalSpec,
+        ZeroShotSpec,
+        ProbeSpec,
     ]
 
 

@@ -1,14 +1,16 @@
-"""From spec to model: one call a slot, in reading order."""
+"""From spec to model, for pretraining or for fine-tuning: one call a slot, in reading order."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from .errors import SpecError
+from .errors import Problem, SpecError
 from .facts import Vocab
+from .finetuning import finetune_problems, summary_width
+from .heads.classification import FlavaForClassification
 from .model import FlavaForPreTraining
-from .spec import FlavaSpec
+from .spec import FinetuneSpec, FlavaSpec
 from .wiring import problems, wire
 
 
@@ -37,5 +39,31 @@ def compose(
             losses=nn.ModuleDict({name: loss.build(wiring=wiring) for name, loss in spec.losses.items()}),
             readings={name: loss.reading for name, loss in spec.losses.items()},
             special_ids=wiring.vocab.special,
+            spec=spec,
+        )
+
+
+def compose_classifier(spec: FinetuneSpec, *, device: torch.device | str | None = None) -> FlavaForClassification:
+    """Build the model that a fine-tuning trains: the parts that its head reads, with random weights, and the head.
+
+    ``device`` is as for `compose`. Raises SpecError with everything that the parts disagree about, and if the spec
+    does not say its model.
+    """
+    errors = [problem for problem in finetune_problems(spec) if problem.level == "error"]
+    if spec.model is None:
+        errors.append(Problem(("model",), "is missing; fine-tuning takes it from a pretrained model"))
+    if errors or spec.model is None:
+        raise SpecError(errors)
+    model, slots = spec.model, spec.head.slots
+    classes = spec.data.classes or spec.data.train.classes
+    fusion = model.fusion if "fusion" in slots else None
+    with torch.device(device if device is not None else torch.get_default_device()):
+        return FlavaForClassification(
+            image_encoder=model.image_encoder.build() if "image_encoder" in slots else None,
+            text_encoder=model.text_encoder.build() if "text_encoder" in slots else None,
+            fusion=fusion.build(image=model.image_encoder.tokens, text=model.text_encoder.tokens) if fusion else None,
+            head=spec.head.build(width=summary_width(model, spec.head.reads), classes=len(classes)),
+            frozen=spec.train.freeze,
+            classes=classes,
             spec=spec,
         )

@@ -11,18 +11,24 @@ from pydantic import ValidationError
 
 from .document import Node
 from .errors import InputError, Loc, Problem, SpecError
+from .finetuning import finetune_problems
 from .inheritance import Reader, default_types_of
 from .messages import explained, placed
 from .part import REGISTRY
 from .plugins import default_registry
 from .registry import Registry
-from .spec import FlavaSpec, RunSpec
+from .spec import FinetuneSpec, FlavaSpec, RunSpec
 from .wiring import check
 
 Source = str | os.PathLike[str] | Mapping[str, object]
 """A preset's name, a file's path, YAML text of several lines, or plain data."""
 
-S = TypeVar("S", FlavaSpec, RunSpec, FlavaSpec | RunSpec, covariant=True)
+AnySpec = FlavaSpec | RunSpec | FinetuneSpec
+
+NAMES: dict[type[AnySpec], str] = {FlavaSpec: "model", RunSpec: "run", FinetuneSpec: "fine-tuning"}
+"""What the three are called."""
+
+S = TypeVar("S", bound=AnySpec, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +59,40 @@ def load_run(source: Source, *, registry: Registry | None = None, set: Sequence[
     return cast(RunSpec, load(source, RunSpec, registry=registry, set=set).spec)
 
 
-def load_any(source: Source, *, registry: Registry | None = None, set: Sequence[str] = ()) -> FlavaSpec | RunSpec:
-    """The run that a source with a `model` describes, or the model that another does; otherwise as `load_spec`."""
+def load_finetune(source: Source, *, registry: Registry | None = None, set: Sequence[str] = ()) -> FinetuneSpec:
+    """The fine-tuning that a preset or a file describes; otherwise as `load_spec`."""
+    return cast(FinetuneSpec, load(source, FinetuneSpec, registry=registry, set=set).spec)
+
+
+def load_any(source: Source, *, registry: Registry | None = None, set: Sequence[str] = ()) -> AnySpec:
+    """The fine-tuning that a source with a `head` or `pretrained` describes, the run that one with a `model` does, or
+    the model that another does; otherwise as `load_spec`."""
     return load(source, registry=registry, set=set).spec
 
 
 def load(
     source: Source,
-    shape: type[FlavaSpec] | type[RunSpec] | None = None,
+    shape: type[AnySpec] | None = None,
     *,
     registry: Registry | None = None,
     set: Sequence[str] = (),
-) -> Loaded[FlavaSpec | RunSpec]:
-    """The spec with its origins and warnings; ``shape`` is what it has to be, if not either. See `load_spec`."""
+) -> Loaded[AnySpec]:
+    """The spec with its origins and warnings; ``shape`` is what it has to be, if not any. See `load_spec`."""
     registry = registry if registry is not None else default_registry()
-    default_types = {loc: name for spec in (FlavaSpec, RunSpec) for loc, name in default_types_of(spec)}
+    default_types = {loc: name for spec in NAMES for loc, name in default_types_of(spec)}
     tree = Reader(registry, default_types).read(source, set)
     if not tree.is_block:
         raise SpecError([Problem((), "should be a block of fields", source=tree.mark)])
-    found: type[FlavaSpec] | type[RunSpec] = RunSpec if "model" in tree.fields else FlavaSpec
+    found = _shape_of(tree)
     if shape is not None and found is not shape:
-        raise SpecError([_other_shape(found, tree)])
+        raise SpecError([_other_shape(found, shape, tree)])
     try:
         spec = found.model_validate(tree.plain(), context={REGISTRY: registry})
     except ValidationError as error:
         raise SpecError(_sorted(explained(error, tree, found, registry))) from None
     try:
-        problems = _sorted(placed(problem, tree) for problem in check(spec))
+        problems = finetune_problems(spec) if isinstance(spec, FinetuneSpec) else check(spec)
+        problems = _sorted(placed(problem, tree) for problem in problems)
     except InputError as error:
         raise SpecError([Problem((), str(error), source=tree.mark)]) from None
     if any(problem.level == "error" for problem in problems):
@@ -87,10 +100,20 @@ def load(
     return Loaded(spec, tree, tuple(problems))
 
 
-def _other_shape(found: type[FlavaSpec] | type[RunSpec], tree: Node) -> Problem:
-    if found is RunSpec:
-        return Problem(("model",), "this is a run, where a model is asked for", source=tree.fields["model"].key)
-    return Problem(("model",), "is missing: this is a model, where a run is asked for", source=tree.mark)
+def _shape_of(tree: Node) -> type[AnySpec]:
+    """What a tree describes, by the names at its top."""
+    if tree.fields.keys() & {"head", "pretrained"}:
+        return FinetuneSpec
+    return RunSpec if "model" in tree.fields else FlavaSpec
+
+
+def _other_shape(found: type[AnySpec], asked: type[AnySpec], tree: Node) -> Problem:
+    message = f"this is a {NAMES[found]}, where a {NAMES[asked]} is asked for"
+    told_by = next((name for name in ("head", "pretrained", "model") if name in tree.fields), None)
+    if told_by is None:
+        missing = "head" if asked is FinetuneSpec else "model"
+        return Problem((missing,), f"is missing: {message}", source=tree.mark)
+    return Problem((told_by,), message, source=tree.fields[told_by].key)
 
 
 def _sorted(problems: Iterable[Problem]) -> list[Problem]:

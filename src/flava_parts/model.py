@@ -212,12 +212,9 @@ class FlavaForPreTraining(nn.Module):
         ]
         computed = [name for name in applicable if self._has_labels(inputs, name, asked=losses is not None)]
         headed = applicable if output_logits else computed
-        wanted: set[Pass] = set(passes) | {
-            STREAM_PASSES[stream]
-            for name in headed
-            for stream in self.readings[name].streams
-            if stream in STREAM_PASSES
-        }
+        wanted: set[Pass] = set(passes)
+        for name in headed:
+            wanted.update(STREAM_PASSES[stream] for stream in self.readings[name].streams if stream in STREAM_PASSES)
         states = self._run(
             inputs, wanted, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
@@ -468,9 +465,9 @@ class FlavaForPreTraining(nn.Module):
     ) -> AllScores:
         """How well each of N images fits each of M texts, from one clean pass of each encoder.
 
-        Texts are (M, L), images (N, C, H, W). ``match_probability`` is that of all pairs (N, M), or of ``pairs`` (n, 2),
-        each an image's and a text's index, as (n,); the fusion sees ``chunk`` pairs at once. None if the model has no
-        matching loss. Raises ValueError without a contrastive one.
+        Texts are (M, L), images (N, C, H, W). ``match_probability`` is that of all pairs (N, M), or of ``pairs``,
+        (n, 2) indices of an image and a text each, as (n,); the fusion sees ``chunk`` pairs at once. None if the model
+        has no matching loss. Raises ValueError without a contrastive one.
         """
         images, texts = self._encode_apart(input_ids, pixel_values, attention_mask, token_type_ids)
         similarity = images.vectors @ texts.vectors.T
@@ -578,7 +575,7 @@ def _where(labels: Tensor, rows: Tensor | None) -> Tensor:
 
 def _check_batch_sizes(inputs: _Inputs) -> None:
     texts = inputs.input_ids if inputs.input_ids is not None else inputs.input_ids_masked
-    if inputs.pixel_values is not None and texts is not None and len(inputs.pixel_values) != len(texts):
-        raise ValueError(
-            f"there are {len(inputs.pixel_values)} images but {len(texts)} texts; pairs have one text an image"
-        )
+    images = inputs.pixel_values
+    # An exported graph keeps a batch size that is read from `shape`; `len` would make it a constant.
+    if images is not None and texts is not None and images.shape[0] != texts.shape[0]:
+        raise ValueError(f"there are {images.shape[0]} images but {texts.shape[0]} texts; pairs have one text an image")

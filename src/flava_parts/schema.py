@@ -1,4 +1,4 @@
-"""The JSON schema of model and run files, over every registered part: for editors that check while one types."""
+"""The JSON schema of files, over every registered part: for editors that check while one types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from .inheritance import BASE
 from .part import Spec
 from .registry import Registry
-from .spec import FlavaSpec, RunSpec
+from .spec import FinetuneSpec, FlavaSpec, RunSpec
 
 Schema = dict[str, Any]
 
@@ -24,7 +24,7 @@ _DROPPED = frozenset({"title", "required", "$slot", "$defs"})
 def json_schema(registry: Registry) -> Schema:
     """What a file may say. Nothing is required, since a ``base`` may have said it; `load_any` checks the rest."""
     defs: Schema = {}
-    for spec in (FlavaSpec, RunSpec):
+    for spec in (FlavaSpec, RunSpec, FinetuneSpec):
         defs |= _definitions(spec.__name__, spec, registry, inner="")
     for name, entry in registry.entries.items():
         defs |= _definitions(name, entry.spec, registry, inner=f"{name}:")
@@ -32,8 +32,8 @@ def json_schema(registry: Registry) -> Schema:
         defs[name]["properties"]["type"] = own | {"description": (entry.spec.__doc__ or name).strip().splitlines()[0]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A FLAVA model, or a run of one",
-        "anyOf": [{"$ref": "#/$defs/FlavaSpec"}, {"$ref": "#/$defs/RunSpec"}],
+        "title": "A FLAVA model, or a run or fine-tuning of one",
+        "anyOf": [{"$ref": f"#/$defs/{spec.__name__}"} for spec in (FlavaSpec, RunSpec, FinetuneSpec)],
         "$defs": defs,
     }
 

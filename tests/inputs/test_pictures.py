@@ -59,6 +59,8 @@ def test_all_ways_in_give_the_same_picture(pixels: np.ndarray) -> None:
         torch.from_numpy(pixels),
         torch.from_numpy(first.copy()),
         torch.from_numpy(first.copy()) / 255,
+        pixels.astype(np.int64),
+        torch.from_numpy(first.astype(np.uint16)),
     ]
     for way in ways:
         assert np.array_equal(pixels, np.asarray(rgb(way, 0)))
@@ -70,6 +72,12 @@ def test_a_tensor_has_channels_first_an_array_has_them_last() -> None:
 
     assert np.array_equal(pixels, np.asarray(rgb(pixels, 0)))
     assert np.array_equal(pixels.transpose(1, 2, 0), np.asarray(rgb(torch.from_numpy(pixels), 0)))
+
+
+def test_whole_floats_are_grey_levels_unless_all_are_up_to_1() -> None:
+    """As many hold pictures; a picture of 0 and 1 alone is black and white."""
+    assert rgb(np.full((4, 4, 3), 200.0), 0).getpixel((0, 0)) == (200, 200, 200)
+    assert rgb(np.full((4, 4, 3), 1.0), 0).getpixel((0, 0)) == (255, 255, 255)
 
 
 @given(npst.arrays(np.uint8, (6, 5, 4)), st.integers(0, 255))
@@ -231,9 +239,13 @@ def test_mutated_files_raise_nothing_else(form: str) -> None:
         (np.zeros((5, 4, 2), np.uint8), "pixels of shape (5, 4, 2) are no picture; "),
         (np.zeros((0, 4, 3), np.uint8), "pixels of shape (0, 4, 3) are no picture; "),
         (torch.zeros(2, 3, 8, 8), "pixels of shape (2, 3, 8, 8) are no picture; "),
-        (np.full((4, 4, 3), 2.0), "float pixels from 2.0 to 2.0; give them from 0 to 1, or as uint8"),
+        (np.full((4, 4, 3), 2.5), "float pixels from 2.5 to 2.5; give floats from 0 to 1, or uint8"),
         (np.full((4, 4, 3), np.nan), "float pixels from nan to nan; "),
-        (np.zeros((4, 4, 3), np.int32), "pixels of int32; give uint8, or floats from 0 to 1"),
+        (np.full((4, 4, 3), 256, np.uint16), "pixels of uint16 from 256 to 256; give floats from 0 to 1, or uint8"),
+        (np.full((4, 4, 3), -1, np.int32), "pixels of int32 from -1 to -1; give floats from 0 to 1, or uint8"),
+        (np.zeros((4, 4, 3), np.bool_), "pixels of bool from False to False; give floats from 0 to 1, or uint8"),
+        (torch.full((3, 4, 4), 300), "pixels of int64 from 300 to 300; give floats from 0 to 1, or uint8"),
+        (np.full((4, 4, 3), 254.5), "float pixels from 254.5 to 254.5; "),
         (Image.new("F", (2, 2)), "a picture of mode F; give RGB, or an array of floats from 0 to 1"),
     ],
 )

@@ -6,20 +6,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import InterpolationMode
 from transformers import BertTokenizer, FlavaProcessor
+from transformers.image_utils import ChannelDimension
 from transformers.models.flava.image_processing_pil_flava import FlavaImageProcessorPil
+from transformers.utils.generic import PaddingStrategy, TensorType
 
-from flava_parts.codebooks.specs import KMeansSpec
+from flava_parts.codebooks.specs import DVAESpec, KMeansSpec
 from flava_parts.data.specs import DataSpec
-from flava_parts.encoders.specs import ViTSpec
+from flava_parts.encoders.specs import TextTransformerSpec, ViTSpec
 from flava_parts.errors import InputError
 from flava_parts.facts import IGNORE
 from flava_parts.inputs.processor import Processor
+from flava_parts.inputs.settings import ImageProcessorSettings
 from flava_parts.inputs.specs import WordPieceSpec
 from flava_parts.inputs.views import Views
 from flava_parts.inputs.vocabulary import SHIPPED
 from flava_parts.inputs.wordpiece import WordPiece
-from flava_parts.maskers.specs import BlockMaskerSpec
+from flava_parts.maskers.specs import BlockMaskerSpec, RandomMaskerSpec
 from flava_parts.spec import FlavaSpec
 
 MODEL = FlavaSpec(
@@ -66,14 +70,83 @@ def test_trap_04_unknown_arguments_are_refused_with_a_hint() -> None:
     assert str(caught.value) == "the processor has no argument 'return_masks'; did you mean 'return_image_mask'?"
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"do_rescal": False}, "the processor has no argument 'do_rescal'; did you mean 'do_rescale'?"),
+        (
+            {"images_kwargs": {"sizes": 8}, "text_kwargs": {"paddings": True}},
+            "images_kwargs has no argument 'sizes'; did you mean 'size'?; "
+            "text_kwargs has no argument 'paddings'; did you mean 'padding'?",
+        ),
+        ({"text_kwargs": {"size": 8}}, "text_kwargs has no argument 'size'; it takes padding, truncation, "),
+        ({"text_pair": "b"}, "the processor has no argument 'text_pair'; FLAVA reads one text a row; join the two"),
+        ({"size": "big"}, "size: should be a side, (height, width), or a block as TargetSize has it, not 'big'"),
+        ({"size": 0}, "size: should be greater than or equal to 1, not 0"),
+        ({"size": {"height": 8}}, "size: give height and width, shortest_edge (and longest_edge), or max_height and "),
+        ({"crop_size": {"shortest_edge": 8}}, "crop_size: a crop has a height and a width; give crop_size, or "),
+        ({"do_resize": 1}, "do_resize: should be a valid boolean, not 1"),
+        ({"resample": 6}, "resample: should be less than or equal to 5, not 6"),
+        ({"image_std": (1, 0, 1)}, "image_std: should be greater than or equal to 0.000001, not 0"),
+        ({"image_mean": (1, 1)}, "image_mean has 2 values, but a picture has 3 channels; give as many, or one number"),
+        ({"padding": "most"}, "padding: should be a valid boolean or 'longest', 'max_length' or 'do_not_pad', not 'm"),
+        ({"truncation": "only_second"}, "truncation: should be a valid boolean or 'longest_first', 'only_first' or "),
+        ({"max_length": 13}, "max_length 13 is not between 2 and 12, the tokenizer's length"),
+        ({"stride": 10}, "stride 10 leaves nothing of 10 tokens; give less"),
+        ({"pad_to_multiple_of": 5}, "max_length 12 is no multiple of pad_to_multiple_of 5; give one that is"),
+        ({"return_tensors": "tf"}, "return_tensors is 'pt', 'np' or None, not 'tf'"),
+        ({"return_tensors": "np", "device": "cpu"}, "only tensors have a device; give return_tensors='pt', or no dev"),
+        ({"input_size_patches": 2, "return_image_mask": True}, "total_mask_patches: 8 patches to hide, but a grid of "),
+        ({"mask_group_max_patches": 1}, "mask_group_max_patches: is below mask_group_min_patches, 2"),
+        ({"mask_group_min_aspect_ratio": 2.0}, "mask_group_max_aspect_ratio: is below mask_group_min_aspect_ratio, 2"),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_line(call: dict[str, object], message: str) -> None:
+    """Of both kinds, at a call; the processor is none the worse for it."""
+    before = PROCESSOR(pictures(1), "a text")
+    with pytest.raises(InputError) as caught:
+        PROCESSOR(pictures(1), "a text", **call)
+
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(before[name], value) for name, value in PROCESSOR(pictures(1), "a text").items())
+
+
 def test_unknown_arguments_without_a_neighbour_get_the_list() -> None:
     with pytest.raises(InputError) as caught:
-        PROCESSOR(pictures(1), do_rescale=False, xyz=1)
+        PROCESSOR(pictures(1), xyz=1, videos=[])
 
     message = str(caught.value)
-    assert "has no argument 'xyz'; it takes images, text, return_image_mask, " in message
-    assert "has no argument 'do_rescale'; it takes " in message
+    assert "has no argument 'xyz'; it takes images, text, return_tensors, " in message
+    assert message.endswith("has no argument 'videos'; FLAVA reads images and text")
     assert "did you mean" not in message
+
+
+def test_what_is_none_stays_as_it_is() -> None:
+    """As in transformers, where None stands for the processor's own setting."""
+    expected = PROCESSOR(pictures(2), ["a", "b c"])
+    nothing = dict.fromkeys(("size", "do_resize", "image_mean", "crop_size", "padding", "max_length", "stride"))
+
+    assert all(
+        torch.equal(expected[name], value) for name, value in PROCESSOR(pictures(2), ["a", "b c"], **nothing).items()
+    )
+
+
+def test_enumerations_of_the_other_libraries_are_taken() -> None:
+    plain = PROCESSOR(pictures(1), "a", resample=2, padding="max_length", return_tensors="np")
+    members = PROCESSOR(
+        pictures(1),
+        "a",
+        resample=InterpolationMode.BILINEAR,
+        padding=PaddingStrategy.MAX_LENGTH,
+        return_tensors=TensorType.NUMPY,
+        data_format=ChannelDimension.FIRST,
+    )
+
+    assert all(np.array_equal(plain[name], members[name]) for name in plain)
+    assert np.array_equal(
+        plain["pixel_values"], PROCESSOR(pictures(1), resample=Image.Resampling.BILINEAR)["pixel_values"]
+    )
 
 
 @given(st.integers(0, 3), st.integers(0, 3), st.integers(0, 9))
@@ -144,15 +217,59 @@ def test_without_a_generator_torchs_seed_decides() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"return_image_mask": True}, "return_image_mask needs images and a model with an image_masker"),
         ({"return_masked_text": True}, "return_masked_text needs text and a model with a text_masker"),
         ({"return_codebook_pixels": True}, "return_codebook_pixels needs images and a model with a codebook"),
     ],
 )
 def test_what_nothing_can_give_is_refused(options: dict[str, bool], message: str) -> None:
     """Whether the part is missing or its modality."""
-    bare = Processor(tokenizer=WordPiece(), views=Views(image_size=8))
+    views = Views(ImageProcessorSettings(size=8, crop_size=None, codebook_size=None))
+    bare = Processor(tokenizer=WordPiece(), views=views)
     with pytest.raises(InputError, match=message):
         PROCESSOR(**options)
     with pytest.raises(InputError, match=message):
         bare(pictures(1), "a text", **options)
+    with pytest.raises(InputError, match="return_image_mask needs images"):
+        PROCESSOR(text="a text", return_image_mask=True)
+
+
+def test_a_models_own_masker_draws_the_masks() -> None:
+    """A masker of no blocks takes no settings of blocks."""
+    model = MODEL.model_copy(update={"image_masker": RandomMaskerSpec(total=5)})
+    processor = Processor.of(model, DATA)
+
+    assert (processor(pictures(9), return_image_mask=True)["bool_masked_pos"].sum(1) == 5).all()
+    with pytest.raises(InputError, match="total_mask_patches: for masks of blocks, but the model has a RandomMasker"):
+        processor(pictures(1), return_image_mask=True, total_mask_patches=3)
+
+
+def test_settings_follow_from_the_model() -> None:
+    """Each number is that of the part that it is about."""
+    actual = PROCESSOR.settings
+
+    assert ((16, 24), (8, 12)) == (actual.view.shape, actual.codebook_view and actual.codebook_view.shape)
+    assert ((4, 6), 8, 2) == (actual.input_size_patches, actual.total_mask_patches, actual.mask_group_min_patches)
+    assert [] == list(PROCESSOR.disagreements(MODEL))
+
+
+def test_trap_40_a_processor_that_does_not_fit_is_told() -> None:
+    """Sizes, grids, words and texts, all of them at once, each with what it disagrees with."""
+    other = FlavaSpec(
+        image_encoder=ViTSpec(image_size=384, patch_size=16),
+        text_encoder=TextTransformerSpec(length=9, vocab_size=1000),
+        codebook=DVAESpec(image_size=192),
+    )
+
+    assert [
+        "size: views of 16x24, but the image encoder reads 384x384 (see image_encoder.image_size)",
+        "codebook_size: views of 8x12, but the codebook reads 192x192 (see codebook.image_size)",
+        "input_size_patches: masks of 4x6 patches, but the image encoder cuts 24x24 (see image_encoder.patch_size)",
+        "model_max_length: texts of 12 tokens do not fit an encoder of 9 (see text_encoder.length)",
+        "vocab: 30522 tokens, but the text encoder knows 1000 (see text_encoder.vocab_size)",
+    ] == [str(problem) for problem in PROCESSOR.disagreements(other)]
+
+
+def test_tensors_go_to_their_device() -> None:
+    batch = PROCESSOR(pictures(1), "a text", device="meta", return_image_mask=True)
+
+    assert {"meta"} == {tensor.device.type for tensor in batch.values()}

@@ -121,11 +121,11 @@ def test_a_panic_becomes_an_error() -> None:
         def __getattr__(self, name: str):
             return lambda *args, **options: None
 
-        def encode_batch(self, texts: list[str]):
+        def encode_batch(self, texts: list[str], **options: bool):
             raise PanicException("index out of range")
 
     tokenizer = WordPiece(length=16)
-    tokenizer._tokenizer = Panicking()
+    tokenizer.core = Panicking()
     with pytest.raises(InputError, match=r"the tokenizer could not read these texts \(index out of range\)"):
         tokenizer(["a"])
 
@@ -135,11 +135,11 @@ def test_other_base_exceptions_pass() -> None:
         def __getattr__(self, name: str):
             return lambda *args, **options: None
 
-        def encode_batch(self, texts: list[str]):
+        def encode_batch(self, texts: list[str], **options: bool):
             raise KeyboardInterrupt
 
     tokenizer = WordPiece(length=16)
-    tokenizer._tokenizer = Interrupted()
+    tokenizer.core = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         tokenizer(["a"])
 

@@ -9,8 +9,21 @@ import typer
 
 from ..errors import FlavaPartsError
 
-VERBS = ("check", "explain", "parts", "schema", "init", "train")
-"""Each verb is the function of that name in the module of that name."""
+VERBS = (
+    "check",
+    "explain",
+    "parts",
+    "schema",
+    "init",
+    "train",
+    "finetune",
+    "embed",
+    "score",
+    "eval",
+    "convert",
+    "export",
+)
+"""Each verb is the function, or the group of functions, of that name in the module of that name."""
 
 
 def app() -> typer.Typer:
@@ -25,7 +38,11 @@ def app() -> typer.Typer:
     )
     command.callback()(_version)
     for verb in VERBS:
-        command.command(verb)(getattr(import_module(f".{verb}", __name__), verb))
+        found = getattr(import_module(f".{verb}", __name__), verb)
+        if isinstance(found, typer.Typer):
+            command.add_typer(found, name=verb)
+        else:
+            command.command(verb)(found)
     return command
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def check(
-    sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Model or run files, or presets.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Model, run or fine-tuning files, or presets.")
+    ],
     changes: Set = None,
     plugins: Plugins = None,
     dry_run: Annotated[
@@ -42,7 +44,7 @@ def check(
 def _checked(source: str, changes: list[str], registry: Registry, dry_run: bool) -> tuple[str | None, list[Problem]]:
     """What a source is (none if it is wrong), and its problems."""
     from ..errors import SpecError
-    from ..loading import load
+    from ..loading import NAMES, load
     from ..spec import FlavaSpec
 
     try:
@@ -55,14 +57,16 @@ def _checked(source: str, changes: list[str], registry: Registry, dry_run: bool)
         from ..shapes import disagreements
 
         spec = loaded.spec
-        found = (
-            disagreements(spec)
-            if isinstance(spec, FlavaSpec)
-            else disagreements(spec.model, spec.data.tokenizer.vocab(), loc=("model",))
-        )
+        if isinstance(spec, FlavaSpec):
+            found = disagreements(spec)
+        elif spec.model is not None:
+            vocab = spec.data.tokenizer.vocab() if spec.data.tokenizer is not None else None
+            found = disagreements(spec.model, vocab, loc=("model",))
+        else:
+            found = []  # a fine-tuning whose model is known when it starts
         problems += [placed(problem, loaded.tree) for problem in found]
     wrong = any(problem.level == "error" for problem in problems)
-    return None if wrong else "model" if isinstance(loaded.spec, FlavaSpec) else "run", problems
+    return None if wrong else NAMES[type(loaded.spec)], problems
 
 
 def _as_json(source: str, kind: str | None, problems: list[Problem]) -> dict[str, Any]:

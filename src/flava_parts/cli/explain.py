@@ -27,11 +27,11 @@ def explain(
 ) -> None:
     """Show what a model is made of: tokens, widths, parameters, operations and memory of a training step."""
     from ..loading import load
-    from ..spec import FlavaSpec
+    from ..spec import FinetuneSpec, FlavaSpec
     from ..writing import to_yaml
 
     loaded = load(source, registry=registry_with(plugins), set=changes or [])
-    if full:
+    if full or isinstance(loaded.spec, FinetuneSpec):  # what that is made of, the pretrained model says
         print(to_yaml(loaded.spec, loaded.origin), end="")
         return
     from ..cost import cost

@@ -103,7 +103,7 @@ class VisionTransformer(Transformer):
             patches = torch.where(
                 self._per_patch(masked, patches, "masked").bool()[..., None], self.mask_token, patches
             )
-        states = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        states = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         states = self.dropout(states + self.positions(grid))
         bias = None
         if keep is not None:

@@ -72,12 +72,12 @@ class FusionTransformer(Transformer):
         """States of image (B, prefix + P, D) and text (B, L, D), both before their final norm, to (B, length, D).
 
         ``image_keep`` (B, P) and ``text_keep`` (B, L) are false or 0 at tokens that are not to be attended to; the
-        text's is not looked at where ``mask_text_padding`` is false. ``head_mask`` (heads,) or (depth, heads) multiplies
-        the attention weights of each head.
+        text's is not looked at where ``mask_text_padding`` is false. ``head_mask`` (heads,) or (depth, heads)
+        multiplies the attention weights of each head.
         """
         states = torch.cat([self.image_projection(image), self.text_projection(text)], dim=1)
         if self.cls_token is not None:
-            states = torch.cat([self.cls_token.expand(len(states), -1, -1), states], dim=1)
+            states = torch.cat([self.cls_token.expand(states.shape[0], -1, -1), states], dim=1)
         # Under autocast the projections are narrower than the residual stream is to be.
         states = states.to(self.norm.weight.dtype)
         text_keep = text_keep if self.mask_text_padding else None

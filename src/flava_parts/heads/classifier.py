@@ -27,7 +27,7 @@ class Classifier(nn.Module):
         return F.cross_entropy(logits, labels.int().argmax(dim=1))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Logits (B, V) to the probability of each class (B, V); those of a sample add up to 1 where it has one class."""
+        """Logits (B, V) to the probability of each class (B, V); of a sample that has one class, they add up to 1."""
         return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
 
 

@@ -37,7 +37,7 @@ class HeadSpec(PartSpec):
     reads: Literal["image", "text", "fused"] = "fused"
     """Whose summary: the image encoder's, the text encoder's, or the fused pair's."""
     multi_label: bool = False
-    """Whether a sample may belong to any number of classes (binary cross-entropy), or belongs to one (cross-entropy)."""
+    """Whether a sample belongs to any number of classes (binary cross-entropy), or to one (cross-entropy)."""
 
     @property
     def needs(self) -> frozenset[Modality]:

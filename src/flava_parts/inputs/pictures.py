@@ -14,12 +14,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..errors import InputError
+from .settings import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 """What is read from files and bytes; Pillow's rarer decoders stay out of reach."""
-
-MAX_PIXELS = 64_000_000
-"""Larger pictures are refused by what their header says, before anything is decoded."""
 
 Picture = Image.Image | NDArray[Any] | Tensor | str | Path | bytes
 """A Pillow image, pixels, a file's path, or a file's content."""
@@ -31,7 +29,8 @@ Channels = Literal["channels_first", "channels_last", "none"]
 def open_picture(source: str | Path | bytes) -> Image.Image:
     """The decoded picture of a JPEG, PNG or WebP file, given by path or content; its first frame if it moves.
 
-    Raises `InputError` if it cannot be read, is of another format, is damaged or cut off, or has over 64 megapixels.
+    Raises `InputError` if it cannot be read, is of another format, is damaged or cut off, or has over 64 megapixels,
+    which its header says before anything is decoded.
     """
     with (
         _decoding("picture" if isinstance(source, bytes) else str(source)),
@@ -136,14 +135,13 @@ def channels_last(pixels: NDArray[Any] | Tensor, channels: Channels | None = Non
     shape = array.shape
     if array.ndim == 2 and channels in (None, "none"):
         array = array[..., None]
-    elif array.ndim == 3 and channels != "none":
+    elif array.ndim == 3:
         first, last = shape[0] in (1, 3, 4), shape[-1] in (1, 3, 4)
-        if channels is None:
-            channels = "channels_first" if first and (isinstance(pixels, Tensor) or not last) else "channels_last"
-        if channels == "channels_first":
+        if channels == "channels_first" or (channels is None and first and (isinstance(pixels, Tensor) or not last)):
             array = array.transpose(1, 2, 0)
-    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
-        place = "" if channels is None else f" with {channels.replace('_', ' ')}"
+    wrong = channels == "none" and len(shape) != 2
+    if wrong or array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in shape:
+        place = "" if channels is None else f" with input_data_format {channels!r}"
         raise InputError(
             f"pixels of shape {shape}{place} are no picture; give (H, W, C) or (C, H, W) with 1, 3 or 4 channels"
         )

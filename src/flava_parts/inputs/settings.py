@@ -16,11 +16,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from ..errors import InputError
 from ..messages import show
 from ..part import Spec, fault
 from ..registry import nearest
+
+MAX_PIXELS = 64_000_000
+"""Larger pictures are neither read nor made."""
 
 RESAMPLING = {"nearest": 0, "nearest-exact": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 """Pillow's numbers of its filters, by the names that torchvision gives them."""
@@ -31,6 +35,10 @@ def _value(entry: Any) -> Any:
     return getattr(entry, "value", entry)
 
 
+Side = Annotated[int, Ge(1), Le(65_535)]
+"""Pixels of a side: up to what a JPEG file can hold."""
+
+
 class TargetSize(Spec):
     """The size that a picture is resized to, pixels: one of three ways to say it.
 
@@ -39,12 +47,12 @@ class TargetSize(Spec):
     ``max_width``: the ratio is kept and the picture is as large as fits into that rectangle.
     """
 
-    height: PositiveInt | None = None
-    width: PositiveInt | None = None
-    shortest_edge: PositiveInt | None = None
-    longest_edge: PositiveInt | None = None
-    max_height: PositiveInt | None = None
-    max_width: PositiveInt | None = None
+    height: Side | None = None
+    width: Side | None = None
+    shortest_edge: Side | None = None
+    longest_edge: Side | None = None
+    max_height: Side | None = None
+    max_width: Side | None = None
 
     @model_validator(mode="after")
     def _is_one_of_three(self) -> TargetSize:
@@ -79,24 +87,19 @@ class TargetSize(Spec):
         if self.longest_edge is not None and long / short * side > self.longest_edge:
             exact = self.longest_edge * short / long
             side = round(exact)
-        if self.longest_edge is not None and short == side:
-            other = int(long)
-        else:
-            other = int(exact * long / short)
+        other = int(long) if short == side else int(exact * long / short)
         return (side, other) if height <= width else (other, side)
 
 
 def target(value: Any, *, square: bool = True) -> Any:
     """A side, a pair (height, width) or a mapping as `TargetSize`; a side is that of a square, or the shortest one."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return {"height": value, "width": value} if square else {"shortest_edge": value}
     if isinstance(value, (list, tuple)) and len(cast(Sequence[Any], value)) == 2:
         return dict(zip(("height", "width"), cast(Sequence[Any], value), strict=True))
-    if isinstance(value, Mapping):
-        return {**cast(Mapping[str, Any], value)}
-    return value
+    if isinstance(value, (TargetSize, Mapping)):
+        return value
+    raise PydanticCustomError("size", "Input should be a side, (height, width), or a block as TargetSize has it")
 
 
 def _filter(value: Any) -> Any:
@@ -107,10 +110,14 @@ def _filter(value: Any) -> Any:
 Target = Annotated[TargetSize, BeforeValidator(target)]
 Filter = Annotated[int, Ge(0), Le(5), BeforeValidator(_filter)]
 """A Pillow filter by number (0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic, 4 box, 5 Hamming) or by name."""
-PerChannel = float | Annotated[tuple[float, ...], Field(strict=False), MinLen(1)]
+Number = Annotated[float, Ge(-1e6), Le(1e6)]
+Deviation = Annotated[float, Ge(1e-6), Le(1e6)]
+"""Numbers that stay numbers in float32."""
+PerChannel = Number | Annotated[tuple[Number, ...], Field(strict=False), MinLen(1)]
 """One number for each channel, or one for all."""
-PositivePerChannel = PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(strict=False), MinLen(1)]
-PatchGrid = PositiveInt | Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+PositivePerChannel = Deviation | Annotated[tuple[Deviation, ...], Field(strict=False), MinLen(1)]
+Patches = Annotated[int, Ge(1), Le(256)]
+PatchGrid = Patches | Annotated[tuple[Patches, Patches], Field(strict=False)]
 """Patches of a side, or (rows, columns)."""
 
 
@@ -123,7 +130,7 @@ class ViewSettings(Spec):
     do_center_crop: bool
     crop_size: TargetSize | None
     do_rescale: bool
-    rescale_factor: float
+    rescale_factor: Number
     do_normalize: bool
     image_mean: PerChannel
     image_std: PositivePerChannel
@@ -157,7 +164,7 @@ class ImageProcessorSettings(Spec):
     """Size of that middle, pixels; as ``size`` if None."""
     do_rescale: bool = True
     """Whether values are multiplied by ``rescale_factor``. Without it, values keep the scale that they came in."""
-    rescale_factor: float = 1 / 255
+    rescale_factor: Number = 1 / 255
     do_normalize: bool = True
     """Whether ``image_mean`` is subtracted and the result divided by ``image_std``."""
     image_mean: PerChannel = (0.48145466, 0.4578275, 0.40821073)
@@ -185,13 +192,14 @@ class ImageProcessorSettings(Spec):
     return_codebook_pixels: bool = False
     """Whether the codebook's view is given too."""
     codebook_do_resize: bool = True
+    """This and what follows: as without ``codebook_``, for the codebook's view."""
     codebook_size: Target | None = TargetSize(height=112, width=112)
-    """As ``size``, for the codebook's view; None for a model without a codebook."""
+    """None for a model without a codebook."""
     codebook_resample: Filter = 1
     codebook_do_center_crop: bool = True
     codebook_crop_size: Target | None = TargetSize(height=112, width=112)
     codebook_do_rescale: bool = True
-    codebook_rescale_factor: float = 1 / 255
+    codebook_rescale_factor: Number = 1 / 255
     codebook_do_map_pixels: bool = True
     """Whether values x become 0.8 x + 0.1, as the codebook was trained on; after normalising, as published."""
     codebook_do_normalize: bool = True
@@ -211,8 +219,8 @@ class ImageProcessorSettings(Spec):
             return data
         given = cast(dict[str, Any], data)
         square = given.get("default_to_square") is not False
-        sizes = {name: target(given[name], square=square) for name in ("size", "codebook_size") if name in given}
-        return {**given, **sizes}
+        plain = [name for name in ("size", "codebook_size") if type(given.get(name)) is int]
+        return {**given, **{name: target(given[name], square=square) for name in plain}}
 
     @field_validator("data_format", "input_data_format", mode="before")
     @classmethod
@@ -222,9 +230,11 @@ class ImageProcessorSettings(Spec):
     @model_validator(mode="after")
     def _crops_are_rectangles(self) -> ImageProcessorSettings:
         for prefix, view in (("", self.view), ("codebook_", self.codebook_view)):
+            name = f"{prefix}crop_size"
             if view is not None and view.do_center_crop and view.crop is None:
-                name = f"{prefix}crop_size"
                 raise fault(name, f"a crop has a height and a width; give {name}, or {prefix}do_center_crop=False")
+            if view is not None and view.crop is not None and view.crop[0] * view.crop[1] > MAX_PIXELS:
+                raise fault(name, f"more than {MAX_PIXELS // 1_000_000} megapixels; give less")
         if self.mask_group_max_patches is not None and self.mask_group_max_patches < self.mask_group_min_patches:
             raise fault("mask_group_max_patches", f"is below mask_group_min_patches, {self.mask_group_min_patches}")
         least, most = self.mask_group_min_aspect_ratio, self.mask_group_max_aspect_ratio
@@ -265,13 +275,17 @@ class TextSettings(Spec):
     add_special_tokens: bool = True
     """Whether the summary goes before and the separator behind each text."""
     return_token_type_ids: bool = True
+    """Whether ``token_type_ids``, which segment each token is of, is given."""
     return_attention_mask: bool = True
+    """Whether ``attention_mask``, 1 for tokens and 0 for padding, is given."""
     return_overflowing_tokens: bool = False
     """Whether what is cut off comes as rows of its own, ``overflow_to_sample_mapping`` saying whose."""
     return_special_tokens_mask: bool = False
+    """Whether ``special_tokens_mask``, 1 for tokens that are not the text's own, is given."""
     return_offsets_mapping: bool = False
     """Whether ``offset_mapping`` gives the (start, end) of each token, characters of the text."""
     return_length: bool = False
+    """Whether ``length``, the tokens of each row with its padding, is given."""
     verbose: bool = True
     """Without effect: what transformers warns of is an error here, or nothing."""
 
@@ -304,12 +318,17 @@ class TokenizerSettings(Spec):
     model_max_length: PositiveInt = 512
     """The longest text in tokens, summary and separator included."""
     padding_side: Literal["left", "right"] = "right"
+    """Where padding goes."""
     truncation_side: Literal["left", "right"] = "right"
+    """Where long texts are cut."""
     pad_token: Token = "[PAD]"
     unk_token: Token = "[UNK]"
     cls_token: Token = "[CLS]"
     sep_token: Token = "[SEP]"
     mask_token: Token = "[MASK]"
+    """The special tokens, each one of the vocabulary."""
+    clean_up_tokenization_spaces: bool = False
+    """Whether decoded texts lose the spaces before punctuation and contractions."""
 
     @property
     def special(self) -> tuple[str, ...]:
@@ -346,10 +365,14 @@ def meant(name: str, known: tuple[str, ...]) -> str:
 
 def _reason(error: ValidationError) -> str:
     """The first of pydantic's errors in one line."""
-    first = error.errors(include_url=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    if first["type"] == "fault":
-        context = first.get("ctx", {})
+    errors = error.errors(include_url=False)
+    name = str(errors[0]["loc"][0]) if errors[0]["loc"] else ""
+    # One field may be of several types, and each that the value is not tells why: the one that came furthest counts.
+    of_field = [each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]]
+    deepest = max(len(each["loc"]) for each in of_field)
+    found = [each for each in of_field if len(each["loc"]) == deepest]
+    if found[0]["type"] == "fault":
+        context = found[0].get("ctx", {})
         return ": ".join(filter(None, [name or context["field"], context["message"]]))
-    # A union's error names the alternative it tried; the field and the value say enough.
-    return f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {show(first['input'])}"
+    wants = dict.fromkeys(each["msg"].removeprefix("Input should be ") for each in found)
+    return f"{name}: should be {' or '.join(wants)}, not {show(found[0]['input'])}"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError
-from .pictures import MAX_PIXELS, eight_bits
-from .settings import ViewSettings
+from .pictures import eight_bits
+from .settings import MAX_PIXELS, ViewSettings
 
 LOGIT_LAPLACE_EPS = 0.1
 """The dVAE's pixels lie between this and 1 - this (Ramesh et al. 2021, appendix A.3)."""
@@ -67,7 +67,7 @@ class View:
         image, unit = (picture, False) if isinstance(picture, Image.Image) else eight_bits(picture)
         box = (crop.left * image.width, crop.top * image.height, crop.right * image.width, crop.bottom * image.height)
         height, width = self.settings.size.fitted(box[3] - box[1], box[2] - box[0])
-        if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+        if not 0 < height * width <= MAX_PIXELS:
             raise InputError(f"a picture of {image.height}x{image.width} cannot be resized to {height}x{width}")
         pixels = np.asarray(image.resize((width, height), Image.Resampling(self.settings.resample), box))
         return _times(pixels, 1 / 255) if unit else pixels

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Generator, Tensor
 
-from ..errors import InputError
-from ..facts import Size, pair
-from .pictures import Picture, rgb
+from ..errors import InputError, Problem
+from ..facts import Grid, pair
+from .pictures import Picture, as_it_is, own_floats, rgb
+from .settings import ImageProcessorSettings, TargetSize, ViewSettings
+from .view import WHOLE, Crop, View
 
 if TYPE_CHECKING:
     from ..spec import FlavaSpec
@@ -20,22 +24,6 @@ if TYPE_CHECKING:
 
 NARROWEST, WIDEST = 3 / 4, 4 / 3
 """How much a training crop may change a picture's ratio of width to height."""
-
-LOGIT_LAPLACE_EPS = 0.1
-"""The dVAE's pixels lie between this and 1 - this (Ramesh et al. 2021, appendix A.3)."""
-
-
-class Crop(NamedTuple):
-    """A part of a picture, its edges as shares of the picture's sides, and whether it is mirrored."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-    flip: bool
-
-
-WHOLE = Crop(0.0, 0.0, 1.0, 1.0, flip=False)
 
 
 class TwoViews(NamedTuple):
@@ -47,70 +35,105 @@ class TwoViews(NamedTuple):
     """(B, 3, h, w) float32 from 0.1 to 0.9: for the codebook. None without one."""
 
 
+@dataclass(frozen=True)
 class Views:
     """Pictures to both of their views.
 
-    image_size, codebook_size: sides in pixels or (height, width), facts of the model's parts; no codebook view if None.
-    mean, std: of each channel of the encoder's view, on a scale from 0 to 1.
+    settings: how each view is made; transformers' defaults, which are flava-full's, if not given.
     crop_scale: in training, smallest and largest share of the area that the crop keeps.
     flip: in training, probability that both views are mirrored.
     background: grey level (0 to 255) behind transparent pictures.
     """
 
-    def __init__(
-        self,
-        *,
-        image_size: Size,
-        codebook_size: Size | None = None,
-        mean: Sequence[float] = (0.48145466, 0.4578275, 0.40821073),
-        std: Sequence[float] = (0.26862954, 0.26130258, 0.27577711),
-        crop_scale: Sequence[float] = (0.9, 1.0),
-        flip: float = 0.5,
-        background: int = 255,
-    ) -> None:
-        self.image_size = pair(image_size)
-        self.codebook_size = None if codebook_size is None else pair(codebook_size)
-        self.mean = torch.tensor(mean).reshape(3, 1, 1)
-        self.std = torch.tensor(std).reshape(3, 1, 1)
-        self.smallest, self.largest = crop_scale
-        self.flip = flip
-        self.background = background
+    settings: ImageProcessorSettings = field(default_factory=ImageProcessorSettings)
+    crop_scale: Sequence[float] = (0.9, 1.0)
+    flip: float = 0.5
+    background: int = 255
 
     @classmethod
     def of(cls, model: FlavaSpec, views: ViewsSpec) -> Views:
         """The views of a model: the sizes are those of its image encoder and codebook."""
-        codebook_size = None if model.codebook is None else model.codebook.image_size
-        return cls(image_size=model.image_encoder.image_size, codebook_size=codebook_size, **views.model_dump())
+        return cls(settings_of(model, views), views.crop_scale, views.flip, views.background)
 
     def __call__(
         self, pictures: Sequence[Picture], generator: Generator | None = None, *, codebook: bool = True
     ) -> TwoViews:
         """The views of B pictures: whole ones, or, with a generator, of one random crop and flip for each picture.
 
-        The picture's ratio of sides is not kept: the whole picture, or the crop, fills the view. The codebook's view
-        (left out unless ``codebook``) is resampled from the picture itself, not from the encoder's view.
+        The crop fills the view, or is resized as the settings say. The codebook's view (left out unless ``codebook``)
+        is resampled from the picture itself, not from the encoder's view. Raises `InputError` if the views of
+        different pictures have different sizes; `arrays` gives those.
         """
-        images = [rgb(picture, self.background) for picture in pictures]
-        crops = [WHOLE] * len(images) if generator is None else self._draw(len(images), generator)
-        pixels = _resample(images, crops, self.image_size, Image.Resampling.BICUBIC)
-        pixels = pixels.sub_(self.mean).div_(self.std)
-        return TwoViews(pixels, self._codebook_view(images, crops) if codebook and self.codebook_size else None)
+        asked = codebook and self.settings.codebook_view is not None
+        pixels, codebook_pixels = self.arrays(pictures, generator, codebook=asked)
+        return TwoViews(
+            torch.from_numpy(self.stacked(pixels, self.settings.view)),
+            torch.from_numpy(self.stacked(codebook_pixels, self.settings.codebook_view)) if asked else None,
+        )
 
     def codebook_view(self, pictures: Sequence[Picture]) -> Tensor:
         """The codebook's view (B, 3, h, w) alone, of whole pictures."""
-        images = [rgb(picture, self.background) for picture in pictures]
-        return self._codebook_view(images, [WHOLE] * len(images))
+        view = self._codebook()
+        return torch.from_numpy(self.stacked([self._seen(view, picture, WHOLE) for picture in pictures], view))
 
-    def _codebook_view(self, images: list[Image.Image], crops: list[Crop]) -> Tensor:
-        if self.codebook_size is None:
+    def arrays(
+        self, pictures: Sequence[Picture], generator: Generator | None = None, *, codebook: bool = True
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """As calling gives them, but one array a view: of B pictures for the encoder, and for the codebook if asked."""
+        views = [self.settings.view, *([self._codebook()] if codebook else [])]
+        if generator is not None and not all(view.do_resize for view in views):
+            raise InputError(
+                "a random crop has to be resized; leave do_resize and codebook_do_resize on, or augment off"
+            )
+        crops = [WHOLE] * len(pictures) if generator is None else self._draw(len(pictures), generator)
+        found: list[list[NDArray[np.float32]]] = [[], []]
+        for picture, crop in zip(pictures, crops, strict=True):
+            kept: dict[bool, Image.Image | NDArray[Any]] = {}  # both views mostly start from the same pixels
+            for view, seen in zip(views, found, strict=False):
+                if view.do_rescale not in kept:
+                    kept[view.do_rescale] = self._opened(picture, rescales=view.do_rescale)
+                seen.append(self._laid_out(View(view)(kept[view.do_rescale], crop)))
+        return found[0], found[1]
+
+    def stacked(self, arrays: Sequence[NDArray[np.float32]], view: ViewSettings | None) -> NDArray[np.float32]:
+        """The views of B pictures as one array. Raises `InputError` if they have different sizes."""
+        shapes = {array.shape for array in arrays}
+        if len(shapes) > 1:
+            least, most = ("x".join(map(str, shape)) for shape in (min(shapes), max(shapes)))
+            raise InputError(
+                f"views of {least} to {most} make no tensor; leave do_center_crop on, or ask for return_tensors=None"
+            )
+        if arrays:
+            return np.stack(arrays)
+        height, width = (view and view.shape) or (0, 0)
+        return self._laid_out(np.empty((0, 3, height, width), dtype=np.float32))
+
+    def _codebook(self) -> ViewSettings:
+        view = self.settings.codebook_view
+        if view is None:
             raise InputError("a codebook's view was asked for, but the model has no codebook")
-        pixels = _resample(images, crops, self.codebook_size, Image.Resampling.LANCZOS)
-        return pixels.mul_(1 - 2 * LOGIT_LAPLACE_EPS).add_(LOGIT_LAPLACE_EPS)
+        return view
+
+    def _seen(self, view: ViewSettings, picture: Picture, crop: Crop) -> NDArray[np.float32]:
+        return self._laid_out(View(view)(self._opened(picture, rescales=view.do_rescale), crop))
+
+    def _opened(self, picture: Picture, *, rescales: bool) -> Image.Image | NDArray[Any]:
+        """The picture as `View` takes it. Where nothing is rescaled, floats stay on the scale that they came in."""
+        channels, convert = self.settings.input_data_format, self.settings.do_convert_rgb
+        floats = None if rescales else own_floats(picture, self.background, channels, convert=convert)
+        if floats is not None:
+            return floats
+        return rgb(picture, self.background, channels) if convert else as_it_is(picture, channels)
+
+    def _laid_out(self, view: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A view (..., C, H, W) with its channels where the settings have them."""
+        return view if self.settings.data_format == "channels_first" else np.moveaxis(view, -3, -1)
 
     def _draw(self, count: int, generator: Generator) -> list[Crop]:
         """Crops of ``count`` pictures: area uniform, ratio log-uniform among those that fit, place and flip."""
         area, ratio, left, top, flip = torch.rand(count, 5, generator=generator, dtype=torch.float64).unbind(1)
-        area = self.smallest + (self.largest - self.smallest) * area
+        smallest, largest = self.crop_scale
+        area = smallest + (largest - smallest) * area
         narrowest, widest = area.clamp(min=NARROWEST).log(), area.reciprocal().clamp(max=WIDEST).log()
         ratio = (narrowest + (widest - narrowest) * ratio).exp()
         width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
@@ -119,14 +142,71 @@ class Views:
         return [Crop(*crop) for crop in zip(*edges.tolist(), (flip < self.flip).tolist(), strict=True)]
 
 
-def _resample(
-    images: list[Image.Image], crops: list[Crop], size: tuple[int, int], resampling: Image.Resampling
-) -> Tensor:
-    """The crops of B pictures as (B, 3, H, W) float32 from 0 to 1."""
-    height, width = size
-    pixels = np.empty((len(images), height, width, 3), dtype=np.uint8)
-    for row, image, crop in zip(pixels, images, crops, strict=True):
-        box = (crop.left * image.width, crop.top * image.height, crop.right * image.width, crop.bottom * image.height)
-        view = np.asarray(image.resize((width, height), resampling, box))
-        row[:] = view[:, ::-1] if crop.flip else view
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
+def settings_of(model: FlavaSpec, views: ViewsSpec) -> ImageProcessorSettings:
+    """The settings that follow from a model: each number is that of the part it is about, and crops follow sizes."""
+    from ..maskers.specs import BlockMaskerSpec
+
+    grid, masker = model.image_encoder.tokens.grid, model.image_masker
+    block: dict[str, Any] = {}
+    if isinstance(masker, BlockMaskerSpec):
+        block = {setting: getattr(masker, argument) for setting, argument in BLOCK_ARGUMENTS.items()}
+    return ImageProcessorSettings(
+        size=_rectangle(model.image_encoder.image_size),
+        crop_size=None,
+        image_mean=views.mean,
+        image_std=views.std,
+        input_size_patches=grid.rows if grid.rows == grid.columns else (grid.rows, grid.columns),
+        codebook_size=None if model.codebook is None else _rectangle(model.codebook.image_size),
+        codebook_crop_size=None,
+        **block,
+    )
+
+
+BLOCK_ARGUMENTS = {
+    "total_mask_patches": "total",
+    "mask_group_min_patches": "min_group",
+    "mask_group_max_patches": "max_group",
+    "mask_group_min_aspect_ratio": "min_aspect",
+    "mask_group_max_aspect_ratio": "max_aspect",
+    "exact_mask_patches": "exact",
+}
+"""The settings of masks, and the arguments of `BlockMasker` that they are."""
+
+
+def mask_grid(settings: ImageProcessorSettings) -> Grid:
+    """The patches that masks are drawn over."""
+    return Grid(*pair(settings.input_size_patches))
+
+
+def disagreements(settings: ImageProcessorSettings, model: FlavaSpec) -> Iterator[Problem]:
+    """Where the settings do not fit a model: sizes of both views and the grid of masks."""
+    yield from _wrong_size(settings.view, "", "image encoder", model.image_encoder.image_size, ("image_encoder",))
+    if model.codebook is not None and settings.codebook_view is not None:
+        yield from _wrong_size(
+            settings.codebook_view, "codebook_", "codebook", model.codebook.image_size, ("codebook",)
+        )
+    grid, patches = mask_grid(settings), model.image_encoder.tokens.grid
+    if grid != patches:
+        yield Problem(
+            ("input_size_patches",),
+            f"masks of {grid} patches, but the image encoder cuts {patches}",
+            see=("image_encoder", "patch_size"),
+        )
+
+
+def _wrong_size(
+    view: ViewSettings, prefix: str, reader: str, reads: int | tuple[int, int], part: tuple[str]
+) -> Iterator[Problem]:
+    wanted, see = "x".join(map(str, pair(reads))), (*part, "image_size")
+    if view.shape is None:
+        yield Problem(
+            (f"{prefix}do_resize",), f"views keep their pictures' sizes, but the {reader} reads {wanted}", see=see
+        )
+    elif view.shape != pair(reads):
+        name = f"{prefix}{'crop_size' if view.crop and view.crop_size else 'size'}"
+        yield Problem((name,), f"views of {'x'.join(map(str, view.shape))}, but the {reader} reads {wanted}", see=see)
+
+
+def _rectangle(size: int | tuple[int, int]) -> TargetSize:
+    height, width = pair(size)
+    return TargetSize(height=height, width=width)

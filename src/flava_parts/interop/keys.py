@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeVar
@@ -208,3 +209,48 @@ def peer_of(names: Iterable[str]) -> Peer | None:
     weights = [name for name in names if not _COUNTERS.fullmatch(name)]
     peers: tuple[Peer, ...] = ("transformers", "transformers_model", "torchmultimodal")
     return next((peer for peer in peers if weights and all(our_name(name, peer) for name in weights)), None)
+
+
+ROOTS: Mapping[str, str] = {
+    "image_encoder": "flava.image_model.",
+    "text_encoder": "flava.text_model.",
+    "fusion": "flava.multimodal_model.",
+    "codebook": "image_codebook.",
+}
+"""Where each part lies in transformers' `FlavaForPreTraining`, by the slot that it fills here."""
+
+_WHOLE: Mapping[Peer, tuple[str, ...]] = {
+    "transformers": ("", "flava."),
+    "transformers_model": ("",),
+    "torchmultimodal": ("", "model."),
+}
+
+
+def under_any_prefix(names: Iterable[str], peer: Peer, slot: str | None = None) -> dict[str, str | None]:
+    """What this package calls each weight of the peer, whatever the prefix they were all saved under.
+
+    A bare encoder's weights have no prefix, those of a wrapped model one more; the right one is that under which most
+    weights are known. ``slot`` says which part it is, if it is one alone. None stands for a weight that no part has.
+    """
+    names = [name for name in names if not _COUNTERS.fullmatch(name)]
+    # One layer's names stand for all of them: deciding takes as long for forty layers as for two.
+    kinds = {re.sub(r"\.\d+\.", ".1.", name) for name in names}
+    roots = (*([ROOTS[slot]] if slot else ()), *_WHOLE[peer])
+
+    def known(choice: tuple[str, str]) -> int:
+        return sum(_under(name, choice, peer) is not None for name in kinds)
+
+    choices = [(prefix, root) for prefix in _shared_prefixes(kinds) for root in roots]
+    best = max(choices, key=known)
+    return {name: _under(name, best, peer) for name in names}
+
+
+def _under(name: str, choice: tuple[str, str], peer: Peer) -> str | None:
+    prefix, root = choice
+    return our_name(root + name[len(prefix) :], peer) if name.startswith(prefix) else None
+
+
+def _shared_prefixes(names: Collection[str]) -> list[str]:
+    """The dotted prefixes that at least half of the names have, the empty one first."""
+    counts = Counter(name[: dot.end()] for name in names for dot in re.finditer(r"\.", name))
+    return ["", *(prefix for prefix, count in counts.items() if 2 * count >= len(names))]

@@ -1,37 +1,126 @@
-"""A trained model, back from the folder that its run left."""
+"""Trained models, back from wherever they are: our own folders, transformers', or the hub."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..compose import compose
+from torch import nn
+
 from ..errors import InputError
+from ..inputs.pretrained import TOKENIZER, WORDS, read_processor
 from ..inputs.processor import Processor
-from ..loading import load_run
+from ..loading import load_any
 from ..model import FlavaForPreTraining
-from ..train.checkpoint import CHECKPOINTS, MODEL, SPEC, load_model, newest_checkpoint
+from ..spec import FinetuneSpec, RunSpec
+from ..train.checkpoint import SPEC, misfits
+from .config import CONFIG, spec_of_config
+from .finetuned import processor_of
+from .stored import Stored, folder_of, open_stored
+from .tensors import read_json
+
+if TYPE_CHECKING:
+    from ..codebooks.codebook import Codebook
+    from ..encoders.text import TextTransformer
+    from ..encoders.vision import VisionTransformer
+    from ..fusion.transformer import FusionTransformer
+    from ..registry import Registry
+
+_SHOWN = 8
 
 
-def load_pretrained(folder: str | Path) -> FlavaForPreTraining:
-    """The model of a run's newest checkpoint, or of one checkpoint, in evaluation mode.
+def load_pretrained(
+    source: str | Path, *, revision: str | None = None, strict: bool = True, registry: Registry | None = None
+) -> FlavaForPreTraining | Any:
+    """The model of a source, in evaluation mode, its weights mapped from their files.
 
-    Raises InputError if the folder is neither, or its tensors do not fit its spec, all of them.
+    Args:
+        source: a run's folder (its newest checkpoint), a checkpoint's, one that `save_pretrained` wrote, one of
+            transformers' layout, a safetensors file beside its config, or an ``owner/name`` of the Hugging Face hub.
+        revision: branch, tag or commit on the hub.
+        strict: whether a tensor that is missing, unexpected or of another shape is an error. Otherwise a warning lists
+            them, and what is missing starts as in a new model.
+        registry: the parts that its spec may name, those of all installed plugins if not given.
+
+    A `FlavaModel` of transformers is a model whose only loss is the contrastive one. A part that was saved alone, an
+    encoder or a codebook, comes back as `load_part` gives it. Weights keep the precision they were saved in.
+
+    Raises InputError if the source is no FLAVA, cannot be read or does not fit, and SpecError if its spec is wrong.
     """
-    checkpoint = _checkpoint(Path(folder))
-    spec = load_run(checkpoint / SPEC)
-    model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
-    load_model(checkpoint, model)
-    return model.eval()
+    return load_stored(open_stored(source, revision, registry), strict=strict)
 
 
-def load_processor(folder: str | Path) -> Processor:
-    """The processor that goes with the model of `load_pretrained`. Raises InputError likewise."""
-    spec = load_run(_checkpoint(Path(folder)) / SPEC)
-    return Processor.of(spec.model, spec.data)
+def load_stored(stored: Stored, *, strict: bool = True) -> Any:
+    """The module of a source that is open already; otherwise as `load_pretrained`."""
+    return _filled(stored.compose("meta"), stored, strict=strict)
 
 
-def _checkpoint(folder: Path) -> Path:
-    checkpoint = folder if (folder / MODEL).is_file() else newest_checkpoint(folder / CHECKPOINTS)
-    if checkpoint is None:
-        raise InputError(f"{folder}: holds neither a checkpoint nor a run that has one")
-    return checkpoint
+@overload
+def load_part(
+    source: str | Path, slot: Literal["image_encoder"], *, revision: str | None = None
+) -> VisionTransformer: ...
+@overload
+def load_part(source: str | Path, slot: Literal["text_encoder"], *, revision: str | None = None) -> TextTransformer: ...
+@overload
+def load_part(source: str | Path, slot: Literal["fusion"], *, revision: str | None = None) -> FusionTransformer: ...
+@overload
+def load_part(source: str | Path, slot: Literal["codebook"], *, revision: str | None = None) -> Codebook: ...
+@overload
+def load_part(source: str | Path, slot: str, *, revision: str | None = None) -> nn.Module: ...
+def load_part(source: str | Path, slot: str, *, revision: str | None = None) -> nn.Module:
+    """One part of a source, ``image_encoder``, ``codebook``, ``losses.itm``, reading its tensors and no others.
+
+    A fusion that was saved alone was given states that are projected already; its own projections are the identity.
+    Raises InputError as `load_pretrained` does, and if there is no such part.
+    """
+    stored, module = open_stored(source, revision).part(slot)
+    part: nn.Module = _filled(module, stored, strict=True)
+    return part
+
+
+def load_processor(source: str | Path, *, revision: str | None = None, registry: Registry | None = None) -> Processor:
+    """The processor that goes with the model of `load_pretrained`: a run's, or the one saved beside the weights.
+
+    The weights need not be there. Raises InputError likewise, and if there is none.
+    """
+    processor = processor_in(folder_of(source, revision), registry)
+    if processor is None:
+        raise InputError(f"{source}: holds no processor; give a run, or a folder with {TOKENIZER} or {WORDS}")
+    return processor
+
+
+def processor_in(folder: Path, registry: Registry | None = None) -> Processor | None:
+    """The processor in a folder, or None if it holds none. Raises InputError if it cannot be read."""
+    spec = load_any(folder / SPEC, registry=registry) if (folder / SPEC).is_file() else None
+    if isinstance(spec, RunSpec):
+        return Processor.of(spec.model, spec.data)
+    if isinstance(spec, FinetuneSpec):
+        return processor_of(spec)
+    if not any((folder / name).is_file() for name in (TOKENIZER, WORDS)):
+        return None
+    if spec is None and (folder / CONFIG).is_file():
+        config = read_json(folder / CONFIG)
+        spec = spec_of_config(config) if config.get("model_type") == "flava" else None
+    return read_processor(folder, spec)
+
+
+def _filled(module: nn.Module, stored: Stored, *, strict: bool) -> Any:
+    """A module of the meta device with a source's tensors in place of its own."""
+    tensors = {name: stored.tensors[name] for name in stored.tensors}
+    unfit = misfits(module, tensors)
+    faults = [*unfit.values(), *(f"{name} is unexpected" for name in stored.strangers)]
+    if faults and strict:
+        raise InputError(f"{stored.place}: does not fit: {_listed(faults)}; strict=False reports this and goes on")
+    if faults:
+        warnings.warn(f"{stored.place}: does not fit: {'; '.join(faults)}", stacklevel=3)
+        module = stored.compose("cpu")
+    fitting = {name: value for name, value in tensors.items() if name not in unfit}
+    module.load_state_dict(fitting, strict=not faults, assign=True)
+    return module.eval()
+
+
+def _listed(faults: Collection[str]) -> str:
+    shown = list(faults)[:_SHOWN]
+    return "; ".join(shown) + (f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else "")

@@ -37,9 +37,9 @@ class RelativePositions(nn.Module):
         """Queries and keys (B, heads, N, d) and positions (B or 1, N) to a bias (B, heads, N, N)."""
         distance = positions[:, :, None] - positions[:, None, :] + self.length - 1
         vectors = self.distances(distance)
-        bias = torch.einsum("bhid,bijd->bhij", query, vectors.expand(len(query), -1, -1, -1))
+        bias = torch.einsum("bhid,bijd->bhij", query, vectors.expand(query.shape[0], -1, -1, -1))
         if self.with_keys:
-            bias = bias + torch.einsum("bhjd,bijd->bhij", key, vectors.expand(len(key), -1, -1, -1))
+            bias = bias + torch.einsum("bhjd,bijd->bhij", key, vectors.expand(key.shape[0], -1, -1, -1))
         return bias / math.sqrt(query.shape[-1])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +30,33 @@ def save_checkpoint(folder: Path, *, step: int, model: nn.Module, optimizer: Opt
     final = folder / f"step-{step:08d}"
     if final.exists():
         return final
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".tmp-{final.name}"
+    with new_folder(final) as unfinished:
+        save_tensors(model.state_dict(), unfinished / MODEL)
+        save_tensors(_optimizer_tensors(model, optimizer), unfinished / OPTIMIZER)
+        (unfinished / SPEC).write_text(spec_yaml, encoding="utf-8")
+        (unfinished / STATE).write_text(json.dumps({"step": step}) + "\n", encoding="utf-8")
+    return final
+
+
+@contextmanager
+def new_folder(final: Path) -> Generator[Path]:
+    """A hidden folder to write into, which becomes ``final`` when everything in it is on the disk.
+
+    If writing fails, nothing is left. Raises OSError if ``final`` has files already.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = final.parent / f".tmp-{final.name}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    _save_tensors(model.state_dict(), unfinished / MODEL)
-    _save_tensors(_optimizer_tensors(model, optimizer), unfinished / OPTIMIZER)
-    (unfinished / SPEC).write_text(spec_yaml, encoding="utf-8")
-    (unfinished / STATE).write_text(json.dumps({"step": step}) + "\n", encoding="utf-8")
-    for name in os.listdir(unfinished):
-        _sync(unfinished / name)
-    unfinished.rename(final)
-    _sync(folder)
-    return final
+    try:
+        yield unfinished
+        for name in os.listdir(unfinished):
+            _sync(unfinished / name)
+        unfinished.rename(final)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _sync(final.parent)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -58,18 +74,29 @@ def step_of(checkpoint: Path) -> int:
 
 def load_model(checkpoint: Path, model: nn.Module) -> None:
     """Put a checkpoint's weights into a model. Raises InputError if a tensor is missing, unexpected or misshapen."""
-    tensors = read_tensors(checkpoint / MODEL)
+    put_tensors(read_tensors(checkpoint / MODEL), model, place=str(checkpoint / MODEL))
+
+
+def put_tensors(tensors: Mapping[str, Tensor], model: nn.Module, *, place: str) -> None:
+    """Put tensors from a place into a model. Raises InputError if one is missing, unexpected or misshapen."""
+    faults = list(misfits(model, tensors).values())
+    if faults:
+        raise InputError(f"{place}: does not fit the spec: {'; '.join(faults[:5])}" + _more(faults[5:]))
+    model.load_state_dict(tensors)
+
+
+def misfits(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """What is wrong with tensors that are to be a model's: for the name of each that is missing, unexpected or of
+    another shape, a sentence. Nothing if they fit."""
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    faults = [f"{name} is missing" for name in expected if name not in tensors]
-    faults += [f"{name} is unexpected" for name in tensors if name not in expected]
-    faults += [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(shape)}"
+    faults = {name: f"{name} is missing" for name in expected if name not in tensors}
+    faults |= {name: f"{name} is unexpected" for name in tensors if name not in expected}
+    faults |= {
+        name: f"{name} is {tuple(tensors[name].shape)}, not {tuple(shape)}"
         for name, shape in expected.items()
         if name in tensors and tensors[name].shape != shape
-    ]
-    if faults:
-        raise InputError(f"{checkpoint / MODEL}: does not fit the spec: {'; '.join(faults[:5])}" + _more(faults[5:]))
-    model.load_state_dict(tensors)
+    }
+    return faults
 
 
 def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> None:
@@ -112,8 +139,9 @@ def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tens
     }
 
 
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors, which may not share memory, to a safetensors file that says that they are torch's."""
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
 
 
 def _sync(path: Path) -> None:

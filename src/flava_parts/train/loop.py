@@ -1,9 +1,9 @@
-"""The training loop: batch, mask, losses, update; in plain sight."""
+"""The training loop: batch, losses, update; in plain sight. Pretraining and fine-tuning share it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..data.keyed import keyed_generator
-from ..data.loader import Batches
-from ..model import FlavaForPreTraining
+from ..data.loader import Batch
 from .checkpoint import save_checkpoint
 from .interruption import Interruption
+from .layer_decay import FACTOR
 from .observers import Observer
 from .schedules import Schedule
 from .specs import TrainSpec
@@ -25,7 +25,8 @@ from .specs import TrainSpec
 class State:
     """What changes during a run, all that a resumed run needs: order, masks and dropout follow from seed and step."""
 
-    model: FlavaForPreTraining
+    model: nn.Module
+    """Gives an output with `loss` and `losses` for the tensors of a batch."""
     optimizer: Optimizer
     step: int = 0
     """Updates made so far."""
@@ -33,7 +34,7 @@ class State:
 
 def train(
     state: State,
-    batches: Batches,
+    batch_of: Callable[[int], Batch],
     spec: TrainSpec,
     schedule: Schedule,
     observers: Sequence[Observer],
@@ -42,6 +43,7 @@ def train(
 ) -> bool:
     """Train until ``spec.steps`` updates are made, or someone interrupts. True if the run is complete.
 
+    ``batch_of`` gives the batch of a step, counted from 0: whatever is random in it follows from the step alone.
     In both cases the last thing done is a checkpoint below ``checkpoints``.
     """
     model, optimizer = state.model, state.optimizer
@@ -58,19 +60,19 @@ def train(
             while state.step < spec.steps and not interruption.asked:
                 began = time.perf_counter()
                 step = state.step
-                batch = batches.batch(step)
-                masked = model.mask(batch.tensors, keyed_generator(spec.seed, "mask", step), losses=batch.losses)
-                inputs = {name: tensor.to(device) for name, tensor in masked.items()}
+                batch = batch_of(step)
+                inputs = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
+                asked = {} if batch.losses is None else {"losses": batch.losses}
                 loaded = time.perf_counter()
 
                 torch.manual_seed(keyed_generator(spec.seed, "dropout", step).initial_seed())
-                output = model(**inputs, losses=batch.losses)
+                output = model(**inputs, **asked)
                 optimizer.zero_grad(set_to_none=True)
                 output.loss.backward()
                 norm = nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm or float("inf"))
                 rate = spec.optimizer.learning_rate * schedule(step)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group.get(FACTOR, 1.0)
                 optimizer.step()
                 state.step += 1
 

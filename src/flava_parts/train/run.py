@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..compose import compose
 from ..data.keyed import keyed_generator
-from ..data.loader import Batches
+from ..data.loader import Batch, Batches
 from ..errors import InputError
 from ..evaluate.retrieval import RetrievalResult
 from ..inputs.processor import Processor
-from ..loading import load_run
+from ..loading import AnySpec, load
 from ..model import FlavaForPreTraining
 from ..registry import Registry
 from ..spec import RunSpec
@@ -64,7 +64,7 @@ def run(
     all installed plugins if not given. The same spec, seed and number of threads give the same numbers, bit
     for bit. Raises InputError if the folder holds another run.
     """
-    with _deterministic():
+    with deterministic():
         return _run(spec, folder, resume, registry, log)
 
 
@@ -73,23 +73,27 @@ def _run(
 ) -> Outcome:
     spec_yaml = to_yaml(spec)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder / SPEC, spec, spec_yaml, registry)
+    claim(folder / SPEC, spec, spec_yaml, registry)
     torch.manual_seed(spec.train.seed)
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
     batches = Batches(data=spec.data, model=spec.model, batch_size=spec.train.batch_size, seed=spec.train.seed)
     state = State(model=model, optimizer=spec.train.optimizer.build(model=model))
     if resume is not None:
-        load_model(resume, model)
-        load_optimizer(resume, model, state.optimizer)
-        state.step = step_of(resume)
+        restore(state, resume)
         log(f"going on from {resume}, after {state.step} of {spec.train.steps} steps")
     elif spec.model.codebook is not None and spec.model.codebook.learns_from_images:
         log(f"fitting {spec.model.codebook.codes.vocab_size} codes on the run's pictures")
         fit_codebook(model, batches, seed=spec.train.seed, path=folder / "codebook.safetensors")
     observers = [observer.build(folder=folder) for observer in spec.observers.values()]
+
+    def masked_batch(step: int) -> Batch:
+        batch = batches.batch(step)
+        generator = keyed_generator(spec.train.seed, "mask", step)
+        return batch._replace(tensors=model.mask(batch.tensors, generator, losses=batch.losses))
+
     complete = train(
         state,
-        batches,
+        masked_batch,
         spec.train,
         spec.train.schedule.build(steps=spec.train.steps),
         observers,
@@ -102,8 +106,10 @@ def _run(
     metrics: dict[str, float] = {}
     results: dict[str, RetrievalResult] = {}
     for name, evaluation in spec.evaluate.items():
-        results[name] = evaluation.build()(model, processor)
-        metrics |= {f"{name}/{key}": value for key, value in results[name].record.items()}
+        result = evaluation.build()(model, processor)
+        metrics |= {f"{name}/{key}": value for key, value in result.record.items()}
+        if isinstance(result, RetrievalResult):
+            results[name] = result
     if metrics:
         for observer in observers:
             observer.evaluated({"step": state.step, **metrics})
@@ -143,7 +149,7 @@ def checkpoint_of(folder: Path, resume: str) -> Path | None:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def deterministic() -> Generator[None]:
     """Only algorithms that give the same numbers every time; outside, what was allowed before."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(mode=True)
@@ -153,10 +159,17 @@ def _deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(mode=before)
 
 
-def _claim(path: Path, spec: RunSpec, spec_yaml: str, registry: Registry | None) -> None:
+def restore(state: State, checkpoint: Path) -> None:
+    """Put a run where its checkpoint was written. Raises InputError if that cannot be read or does not fit."""
+    load_model(checkpoint, state.model)
+    load_optimizer(checkpoint, state.model, state.optimizer)
+    state.step = step_of(checkpoint)
+
+
+def claim(path: Path, spec: AnySpec, spec_yaml: str, registry: Registry | None) -> None:
     """Write the resolved spec, or see that the folder's is the same."""
     if not path.exists():
         path.write_text(spec_yaml, encoding="utf-8")
         return
-    if load_run(path, registry=registry) != spec:
+    if load(path, type(spec), registry=registry).spec != spec:
         raise InputError(f"{path}: the folder holds a run with another spec; choose another --out")

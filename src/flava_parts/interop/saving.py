@@ -1,0 +1,94 @@
+"""Models to disk: our own format, transformers' or torchmultimodal's; complete or absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..inputs.pretrained import write_processor
+from ..inputs.processor import Processor
+from ..model import FlavaForPreTraining
+from ..spec import FlavaSpec, RunSpec
+from ..train.checkpoint import MODEL, SPEC, new_folder, save_tensors
+from ..writing import to_yaml
+from .config import CONFIG, config_of_spec
+from .keys import from_ours
+from .stored import self_contained
+
+Format = Literal["flava_parts", "hf", "torchmultimodal"]
+TORCH_FILE = "model.pt"
+
+
+def save_pretrained(
+    model: FlavaForPreTraining,
+    folder: str | Path,
+    format: Format = "flava_parts",
+    processor: Processor | None = None,
+) -> None:
+    """Write a model into a new folder, from which the library that ``format`` names then reads it, bit for bit.
+
+    - ``flava_parts``: ``spec.yaml`` and ``model.safetensors``, for `load_pretrained`.
+    - ``hf``: ``config.json`` and ``model.safetensors``, for transformers' ``FlavaForPreTraining.from_pretrained`` (or
+      ``FlavaModel``, if the contrastive loss is the only one). transformers always builds three poolers, which no loss
+      trains; it starts them itself if the model has none.
+    - ``torchmultimodal``: ``model.pt``, the state dict of ``FLAVAForPreTraining``, or of ``FLAVAModel`` likewise.
+
+    A ``processor`` is written beside the weights, in transformers' files.
+    Either everything is there in the end or nothing. Raises InputError if the folder holds files already, or the model
+    was not composed from a spec; SpecError for what the other library cannot compute.
+    """
+    if model.spec is None:
+        raise InputError("a model is saved with its spec, and this one was built without; use compose(spec)")
+    write_model(model, Path(folder), format, model.spec, processor)
+
+
+def write_model(
+    model: FlavaForPreTraining, folder: Path, format: str, spec: FlavaSpec | RunSpec, processor: Processor | None
+) -> None:
+    """Write a model as `save_pretrained` does; in our own format with ``spec``, which may be the run that made it."""
+    if format not in get_args(Format):
+        raise InputError(f"no format named {format!r}; there are {', '.join(get_args(Format))}")
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists already; choose a new folder, so that no other model is lost")
+    architecture = spec if isinstance(spec, FlavaSpec) else spec.model
+    # Everything that can be refused is refused before anything is written.
+    config = config_of_spec(architecture) if format == "hf" else None
+    tensors = model.state_dict()
+    with new_folder(folder) as unfinished:
+        if processor is not None and format != "torchmultimodal":
+            write_processor(processor, unfinished)
+        if format == "flava_parts":
+            save_tensors(tensors, unfinished / MODEL)
+            (unfinished / SPEC).write_text(to_yaml(self_contained(spec)), encoding="utf-8")
+        elif config is not None:
+            if not getattr(model.codebook, "ready", True):
+                config["init_codebook"] = False
+                tensors = {name: value for name, value in tensors.items() if not name.startswith("codebook.")}
+            config["dtype"] = str(model.image_encoder.norm.weight.dtype).removeprefix("torch.")
+            _write_transformers(tensors, config, unfinished)
+        else:
+            torch.save(_apart(from_ours(tensors, "torchmultimodal")), unfinished / TORCH_FILE)
+
+
+def _write_transformers(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> None:
+    whole = config["architectures"] == ["FlavaForPreTraining"]
+    named = from_ours(tensors, "transformers" if whole else "transformers_model")
+    save_tensors(_apart(named), folder / MODEL)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, none sharing memory with another: both libraries store a decoder's bias twice."""
+    seen: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        apart[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
+    return apart
