@@ -31,4 +31,4 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Strict types. Reads torch from the environment of `tests`, so that torch is installed once."""
     session.install(*GROUPS["types"])
-    session.run("pyright", "--pythonpath", ".nox/tests/bin/python")
+    session.run("pyright", "--project", "pyproject.toml", "--pythonpath", ".nox/tests/bin/python")
