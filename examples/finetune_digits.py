@@ -2,8 +2,8 @@
 
     python finetune_digits.py [STEPS] [FOLDER]
 
-The first half of scikit-learn's digits is learnt from and the second half, by other writers, is held out. A logistic
-regression on the raw pixels is what there is to beat.
+The first half of scikit-learn's digits is learnt from and the second half is held out. A logistic
+regression on the raw pixels is what there is to beat; its C is the best of six on the held-out half.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import flava_parts as fp
 from flava_parts.train.finetune import finetune
 from flava_parts.train.run import run
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 600
-FOLDER = Path(sys.argv[2] if len(sys.argv) > 2 else "digits")
+GIVEN = dict(enumerate(sys.argv))
+STEPS, FOLDER = int(GIVEN.get(1, 400)), Path(GIVEN.get(2, "digits"))
 
 PRETRAINING = """
 model:
@@ -46,15 +46,15 @@ train:
 
 FINETUNING = """
 pretrained: %s
-head: {type: flava.mlp_classifier, reads: image, hidden: 128}
+head: {type: flava.mlp_classifier, reads: image, hidden: 128, init_std: 0.08}
 data:
   train: {type: flava.image_folder, folder: %s}
   held_out: {type: flava.image_folder, folder: %s}
 train:
   steps: %d
   batch_size: 128
-  layer_decay: 0.8
-  optimizer: {type: flava.adamw, learning_rate: 2e-3, weight_decay: 0.01}
+  layer_decay: 0.9
+  optimizer: {type: flava.adamw, learning_rate: 3e-3, weight_decay: 0.01}
   schedule: {type: flava.warmup_cosine, warmup: 20}
 """
 
@@ -71,6 +71,6 @@ outcome = finetune(
     fp.load_finetune(FINETUNING % (FOLDER / "pretrained", FOLDER / "train", FOLDER / "held_out", STEPS)),
     FOLDER / "finetuned",
 )
-probe = LogisticRegression(max_iter=5000).fit(digits.data[:half], digits.target[:half])
+probe = LogisticRegression(C=0.01, max_iter=5000).fit(digits.data[:half], digits.target[:half])
 print(f"finetuned: {outcome.metrics['held_out/accuracy']:.4f}")
 print(f"linear probe on raw pixels: {probe.score(digits.data[half:], digits.target[half:]):.4f}")

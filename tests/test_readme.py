@@ -113,7 +113,7 @@ def test_the_figures_have_a_place() -> None:
 def test_python_blocks_run(page: Path, folder: Path) -> None:
     """One after the other, in one namespace, as someone would who follows the page."""
     write_files(page, folder)
-    if page.stem in ("training", "use"):
+    if page.stem in ("training", "use", "finetune"):
         changes = ["train.steps=1", "train.batch_size=4", "model.image_encoder.depth=1", "evaluate.retrieval=null"]
         changes += [f"data.streams.{name}=null" for name in ("paired", "images", "texts")]
         run(load_run("flava.emoji", registry=BUILT_IN, set=changes), folder / "runs" / "mine", log=lambda _: None)

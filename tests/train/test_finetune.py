@@ -34,6 +34,7 @@ TINY = (
     "train.checkpoint_every=2",
     "observers={jsonl: {type: flava.jsonl}}",
     "head.hidden=8",
+    "head.reads=image",
 )
 
 
@@ -194,6 +195,19 @@ def test_from_random_weights_there_is_no_need_for_a_pretrained_model(tmp_path: P
 
     assert (True, 4, {}) == (outcome.complete, outcome.step, outcome.metrics)
     assert 32 == fp.load_finetune(tmp_path / "spec.yaml").data.tokenizer.length  # type: ignore[union-attr]
+
+
+def test_a_checkpoint_of_transformers_is_a_pretrained_model(tmp_path: Path) -> None:
+    """Written in its layout, the encoder is the one that is taken over; FLAVA's own tokenizer and views go with it."""
+    torch.manual_seed(0)
+    dvae = {"type": "flava.dvae", "image_size": 32, "width": 4, "vocab_size": 16, "weights": "random"}
+    pretrained = compose(fp.load_spec({"base": "flava.tiny", "codebook": dvae}))
+    fp.save_pretrained(pretrained, tmp_path / "hf", format="hf")
+    finetune(tiny(tmp_path / "hf", "train.freeze=[image_encoder]"), tmp_path / "run", log=silent)
+    name = "image_encoder.blocks.0.mlp.up.weight"
+
+    assert (tmp_path / "hf" / "config.json").is_file()
+    assert torch.equal(pretrained.state_dict()[name], weights(tmp_path / "run")[name])
 
 
 def test_pictures_may_be_larger_than_the_encoder_s(model_folder: Path, tmp_path: Path) -> None:
