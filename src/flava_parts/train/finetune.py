@@ -24,7 +24,7 @@ from ..loading import load_finetune
 from ..registry import Registry
 from ..spec import FinetuneSpec
 from ..writing import to_yaml
-from .checkpoint import CHECKPOINTS, SPEC
+from .checkpoint import SPEC
 from .json_lines import METRICS, read_metrics
 from .layer_decay import layer_factors, scale_rates
 from .loop import State, train
@@ -89,16 +89,7 @@ def _finetune(
         restore(state, resume)
         log(f"going on from {resume}, after {state.step} of {spec.train.steps} steps")
     observers = [observer.build(folder=folder) for observer in spec.observers.values()]
-    complete = train(
-        state,
-        batch_of,
-        spec.train,
-        spec.train.schedule.build(steps=spec.train.steps),
-        observers,
-        folder / CHECKPOINTS,
-        spec_yaml,
-    )
-    if not complete:
+    if not train(state, batch_of, spec.train, observers, folder, spec_yaml):
         return Outcome(complete=False, step=state.step, metrics={}, pictures=())
     metrics: dict[str, float] = {}
     if held_out is not None:

@@ -13,11 +13,10 @@ from torch.optim import Optimizer
 
 from ..data.keyed import keyed_generator
 from ..data.loader import Batch
-from .checkpoint import save_checkpoint
+from .checkpoint import CHECKPOINTS, save_checkpoint
 from .interruption import Interruption
 from .layer_decay import FACTOR
 from .observers import Observer
-from .schedules import Schedule
 from .specs import TrainSpec
 
 
@@ -36,22 +35,22 @@ def train(
     state: State,
     batch_of: Callable[[int], Batch],
     spec: TrainSpec,
-    schedule: Schedule,
     observers: Sequence[Observer],
-    checkpoints: Path,
+    folder: Path,
     spec_yaml: str,
 ) -> bool:
     """Train until ``spec.steps`` updates are made, or someone interrupts. True if the run is complete.
 
     ``batch_of`` gives the batch of a step, counted from 0: whatever is random in it follows from the step alone.
-    In both cases the last thing done is a checkpoint below ``checkpoints``.
+    In both cases the last thing done is a checkpoint in the run's ``folder``.
     """
+    schedule = spec.schedule.build(steps=spec.steps)
     model, optimizer = state.model, state.optimizer
     model.train()
     device = next(model.parameters()).device
 
     def save() -> None:
-        save_checkpoint(checkpoints, step=state.step, model=model, optimizer=optimizer, spec_yaml=spec_yaml)
+        save_checkpoint(folder / CHECKPOINTS, step=state.step, model=model, optimizer=optimizer, spec_yaml=spec_yaml)
 
     with Interruption() as interruption:
         for observer in observers:

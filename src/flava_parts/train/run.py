@@ -91,16 +91,7 @@ def _run(
         generator = keyed_generator(spec.train.seed, "mask", step)
         return batch._replace(tensors=model.mask(batch.tensors, generator, losses=batch.losses))
 
-    complete = train(
-        state,
-        masked_batch,
-        spec.train,
-        spec.train.schedule.build(steps=spec.train.steps),
-        observers,
-        folder / CHECKPOINTS,
-        spec_yaml,
-    )
-    if not complete:
+    if not train(state, masked_batch, spec.train, observers, folder, spec_yaml):
         return Outcome(complete=False, step=state.step, metrics={}, pictures=())
     processor = Processor.of(spec.model, spec.data)
     metrics: dict[str, float] = {}
