@@ -3,9 +3,9 @@
     flava-parts train --out runs/mine
     python finetune_emoji.py [PRETRAINED] [STEPS] [OUT]
 
-A logistic regression on the raw pixels stands beside it. It reads no captions, so the two do not compare like with like:
-each held-out caption was learnt with the other vendor's drawing. The probe's 16 pixels a side and its C do best on the held-out
-drawings, among 16, 32 and 64 pixels and C from 0.001 to 1.
+A logistic regression on the raw pixels stands beside it. It reads no captions, so the two do not compare like with
+like: each held-out caption was learnt with the other vendor's drawing. The probe's 16 pixels a side and its C do best
+on the held-out drawings, among 16, 32 and 64 pixels and C from 0.001 to 1.
 """
 
 from __future__ import annotations

@@ -137,22 +137,20 @@ def test_a_script_prints_a_falling_loss(script: str, tmp_path: Path) -> None:
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
 
 
-@pytest.mark.parametrize(
-    ("script", "steps", "least"), [("finetune_digits.py", 40, 0.3), ("finetune_emoji.py", 40, 0.3)]
-)
+@pytest.mark.parametrize("script", ["finetune_digits.py", "finetune_emoji.py"])
 def test_a_fine_tuning_prints_its_accuracy_beside_a_linear_probe(
-    script: str, steps: int, least: float, model_folder: Path, tmp_path: Path
+    script: str, model_folder: Path, tmp_path: Path
 ) -> None:
     """With far fewer steps than by default it is already well above chance, for the emoji above the commonest group.
 
     That group holds 24 % of the held-out drawings. The probe is complete.
     """
     first = [str(model_folder)] if script == "finetune_emoji.py" else []
-    printed = run(EXAMPLES / script, *first, str(steps), "out", cwd=tmp_path).stdout
+    printed = run(EXAMPLES / script, *first, "40", "out", cwd=tmp_path).stdout
     measured = {line.partition(":")[0]: float(line.partition(":")[2]) for line in printed.splitlines()[-2:]}
 
     assert ["finetuned", "linear probe on raw pixels"] == list(measured)
-    assert least <= measured["finetuned"] <= 1
+    assert 0.3 <= measured["finetuned"] <= 1
     assert measured["linear probe on raw pixels"] > 0.5
 
 
