@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import flava_parts as fp
 from flava_parts.codebooks.specs import CodebookSpec
-from flava_parts.data.emoji import Emoji
+from flava_parts.data.sources.emoji import Emoji
 from flava_parts.facts import Codes, Grid
 from flava_parts.fields import Pixels, PositiveInt
 from flava_parts.inputs.specs import ViewsSpec

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 import flava_parts as fp
-from flava_parts.data.emoji import Emoji
+from flava_parts.data.sources.emoji import Emoji
 from flava_parts.inputs.pictures import rgb
 from flava_parts.train.finetune import finetune
 

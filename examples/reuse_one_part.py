@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from flava_parts.codebooks.kmeans import KMeansCodebook
-from flava_parts.data.emoji import Emoji
+from flava_parts.data.sources.emoji import Emoji
 from flava_parts.encoders.vision import VisionTransformer
 from flava_parts.facts import Grid
 from flava_parts.inputs.pictures import rgb

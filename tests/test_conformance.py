@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from strategies import codebooks, flava_specs, fusions, grids, image_maskers, text_encoders, text_maskers, vits
 from torch import nn
 
-from flava_parts.data.image_folder import ImageFolder
-from flava_parts.data.specs import EmojiSpec
+from flava_parts.data.sources.image_folder import ImageFolder
+from flava_parts.data.sources.specs import EmojiSpec
 from flava_parts.facts import Grid, ImageTokens, TextTokens, Vocab
 from flava_parts.part import PartSpec
 from flava_parts.plugins import default_registry

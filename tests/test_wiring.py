@@ -7,7 +7,8 @@ from strategies import broken_flava_specs, flava_specs
 
 from flava_parts.codebooks.specs import DVAESpec, KMeansSpec
 from flava_parts.compose import compose
-from flava_parts.data.specs import DataSpec, EmojiSpec, GlossesSpec, StreamSpec
+from flava_parts.data.sources.specs import EmojiSpec, GlossesSpec
+from flava_parts.data.specs import DataSpec, StreamSpec
 from flava_parts.encoders.specs import TextTransformerSpec, ViTSpec
 from flava_parts.errors import SpecError
 from flava_parts.facts import Codes, Grid, ImageTokens, TextTokens, Vocab

@@ -13,7 +13,7 @@ from .plugins import hookimpl
 def flava_parts_specs() -> list[type[PartSpec]]:
     """Every spec of this package."""
     from .codebooks.specs import DVAESpec, KMeansSpec
-    from .data.specs import EmojiSpec, GlossesSpec, ImageFolderSpec
+    from .data.sources.specs import EmojiSpec, GlossesSpec, ImageFolderSpec
     from .encoders.specs import TextTransformerSpec, ViTSpec
     from .evaluate.specs import ProbeSpec, RetrievalSpec, ZeroShotSpec
     from .fusion.specs import FusionTransformerSpec

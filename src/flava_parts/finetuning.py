@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .data.specs import SourceSpec
+from .data.sources.specs import SourceSpec
 from .errors import InputError, Loc, Problem
 from .facts import pair
 from .spec import FinetuneSpec, FlavaSpec

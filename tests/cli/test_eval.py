@@ -14,7 +14,7 @@ from PIL import Image
 
 from flava_parts import load_pretrained, load_processor
 from flava_parts.cli import models
-from flava_parts.data.specs import EmojiSpec, ImageFolderSpec
+from flava_parts.data.sources.specs import EmojiSpec, ImageFolderSpec
 from flava_parts.evaluate.captions import read_captions
 from flava_parts.evaluate.probe import LinearProbe
 from flava_parts.evaluate.retrieval import CaptionRetrieval, Retrieval

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Generator
 
-from flava_parts.data.emoji import Emoji
 from flava_parts.data.labelled import Labelled
-from flava_parts.data.sample import Sample
-from flava_parts.data.specs import EMOJI_GROUPS, EmojiSpec, GlossesSpec
+from flava_parts.data.sources.emoji import Emoji
+from flava_parts.data.sources.sample import Sample
+from flava_parts.data.sources.specs import EMOJI_GROUPS, EmojiSpec, GlossesSpec
 from flava_parts.encoders.specs import ViTSpec
 from flava_parts.errors import InputError
 from flava_parts.inputs.specs import ViewsSpec, WordPieceSpec

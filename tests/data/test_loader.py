@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flava_parts.codebooks.specs import KMeansSpec
-from flava_parts.data.emoji import Emoji
 from flava_parts.data.loader import Batches
-from flava_parts.data.specs import DataSpec, EmojiSpec, GlossesSpec, StreamSpec
+from flava_parts.data.sources.emoji import Emoji
+from flava_parts.data.sources.specs import EmojiSpec, GlossesSpec
+from flava_parts.data.specs import DataSpec, StreamSpec
 from flava_parts.encoders.specs import ViTSpec
 from flava_parts.errors import InputError
 from flava_parts.spec import FlavaSpec

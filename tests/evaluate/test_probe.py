@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from flava_parts.data.specs import EmojiSpec, GlossesSpec
+from flava_parts.data.sources.specs import EmojiSpec, GlossesSpec
 from flava_parts.errors import InputError
 from flava_parts.evaluate import probe
 from flava_parts.evaluate.logistic import Logistic, fit_logistic

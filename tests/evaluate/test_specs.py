@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from runs import tiny_run
 
-from flava_parts.data.specs import GlossesSpec, ImageFolderSpec
+from flava_parts.data.sources.specs import GlossesSpec, ImageFolderSpec
 from flava_parts.errors import SpecError
 from flava_parts.evaluate.specs import RetrievalSpec
 from flava_parts.train.run import run

@@ -8,7 +8,7 @@ from evaluate.toys import Coloured, Toy, processor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flava_parts.data.specs import EmojiSpec, GlossesSpec
+from flava_parts.data.sources.specs import EmojiSpec, GlossesSpec
 from flava_parts.errors import InputError
 from flava_parts.evaluate.specs import ZeroShotSpec
 from flava_parts.evaluate.zero_shot import ZeroShot, ZeroShotResult

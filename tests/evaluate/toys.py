@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flava_parts.data.sample import Sample
+from flava_parts.data.sources.sample import Sample
 from flava_parts.layers.output import EncoderOutput
 from flava_parts.output import Encoded
 

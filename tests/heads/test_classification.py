@@ -7,7 +7,8 @@ import torch
 from runs import tiny_run
 
 from flava_parts.compose import compose, compose_classifier
-from flava_parts.data.specs import EmojiSpec, LabelledDataSpec
+from flava_parts.data.sources.specs import EmojiSpec
+from flava_parts.data.specs import LabelledDataSpec
 from flava_parts.errors import SpecError
 from flava_parts.heads.classification import FlavaForClassification
 from flava_parts.heads.specs import LinearClassifierSpec

@@ -17,8 +17,8 @@ from torch import Generator
 
 import flava_parts as fp
 from flava_parts.compose import compose
-from flava_parts.data.sample import Sample
-from flava_parts.data.specs import SourceSpec
+from flava_parts.data.sources.sample import Sample
+from flava_parts.data.sources.specs import SourceSpec
 from flava_parts.errors import InputError, SpecError
 from flava_parts.loading import load
 from flava_parts.plugins import hookimpl, load_registry

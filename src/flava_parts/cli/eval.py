@@ -14,7 +14,7 @@ from .models import BatchSize, Device, Model, Progress, opened
 from .options import Json
 
 if TYPE_CHECKING:
-    from ..data.specs import SourceSpec
+    from ..data.sources.specs import SourceSpec
 
 eval = typer.Typer(
     help="Measure a finished model: zero-shot classification, retrieval, linear probe.", no_args_is_help=True
@@ -72,7 +72,7 @@ def retrieval(
     as_json: Json = False,
 ) -> None:
     """Find the captions of each picture among all, and the picture of each caption: recall at 1, 5 and 10."""
-    from ..data.specs import EmojiSpec
+    from ..data.sources.specs import EmojiSpec
     from ..evaluate.captions import read_captions
     from ..evaluate.retrieval import CaptionRetrieval, Retrieval
 
@@ -138,7 +138,7 @@ def probe(
 
 def _labelled(folder: str | None, *, split: Any) -> SourceSpec:
     """The pictures of a folder by class, or the emoji of a split by group."""
-    from ..data.specs import EmojiSpec, ImageFolderSpec
+    from ..data.sources.specs import EmojiSpec, ImageFolderSpec
 
     return EmojiSpec(split=split) if folder is None else ImageFolderSpec(folder=folder)
 

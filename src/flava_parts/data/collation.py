@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from ..errors import InputError
 from ..inputs.views import Views
 from ..inputs.wordpiece import WordPiece
-from .sample import Sample
+from .sources.sample import Sample
 
 Use = Literal["pairs", "images", "texts"]
 """What of each sample goes into a batch."""

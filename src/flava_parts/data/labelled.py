@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from ..inputs.views import Views
 from ..inputs.wordpiece import WordPiece
 from .collation import Use, collate, labels_of
-from .source import Source
+from .sources.source import Source
 
 
 class Labelled:

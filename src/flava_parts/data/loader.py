@@ -16,7 +16,7 @@ from .collation import collate, image_of
 from .keyed import keyed_generator
 from .mixture import Mixture
 from .order import Order
-from .source import Source
+from .sources.source import Source
 from .specs import DataSpec, SourceSpec
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..data.source import Source
+    from ..data.sources.source import Source
 
 
 class LabelledPictures:

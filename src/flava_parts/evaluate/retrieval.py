@@ -19,7 +19,7 @@ from .evaluation import Watch, unwatched
 from .mode import evaluating
 
 if TYPE_CHECKING:
-    from ..data.source import Source
+    from ..data.sources.source import Source
     from ..inputs.processor import Processor
     from ..model import FlavaForPreTraining
     from .captions import Captioned

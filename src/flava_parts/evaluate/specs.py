@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from annotated_types import Gt, Lt, MinLen
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from ..data.specs import SourceSpec
+from ..data.sources.specs import SourceSpec
 from ..facts import Modality
 from ..part import PartSpec, Slot, fault
 

@@ -18,7 +18,7 @@ from .mode import evaluating
 from .retrieval import ranks
 
 if TYPE_CHECKING:
-    from ..data.source import Source
+    from ..data.sources.source import Source
     from ..inputs.processor import Processor
     from ..model import FlavaForPreTraining
 

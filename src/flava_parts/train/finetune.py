@@ -13,7 +13,7 @@ from ..data.keyed import keyed_generator
 from ..data.labelled import Labelled
 from ..data.loader import Batch
 from ..data.order import Order
-from ..data.specs import SourceSpec
+from ..data.sources.specs import SourceSpec
 from ..errors import InputError
 from ..evaluate.classification import measure
 from ..inputs.processor import Processor

@@ -8,7 +8,7 @@ from torch import Generator
 
 from .sample import Sample
 
-FILE = Path(__file__).with_name("samples") / "wordnet-glosses.txt"
+FILE = Path(__file__).parents[1] / "samples" / "wordnet-glosses.txt"
 
 
 class Glosses:

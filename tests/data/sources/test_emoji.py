@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flava_parts.data.emoji import SAMPLES, Emoji
-from flava_parts.data.specs import EmojiSpec
+from flava_parts.data.sources.emoji import SAMPLES, Emoji
+from flava_parts.data.sources.specs import EmojiSpec
 
 TRAIN, UNTAGGED, HELD_OUT = Emoji(), Emoji(tags=0), Emoji(split="held_out")
 

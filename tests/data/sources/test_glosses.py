@@ -2,9 +2,9 @@
 
 import torch
 
-from flava_parts.data.glosses import Glosses
-from flava_parts.data.sample import Sample
-from flava_parts.data.specs import GlossesSpec
+from flava_parts.data.sources.glosses import Glosses
+from flava_parts.data.sources.sample import Sample
+from flava_parts.data.sources.specs import GlossesSpec
 
 
 def test_there_are_20_000_texts() -> None:

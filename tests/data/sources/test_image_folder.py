@@ -9,8 +9,8 @@ import pytest
 from pictures import class_folders
 from PIL import Image
 
-from flava_parts.data.image_folder import ImageFolder
-from flava_parts.data.specs import ImageFolderSpec
+from flava_parts.data.sources.image_folder import ImageFolder
+from flava_parts.data.sources.specs import ImageFolderSpec
 from flava_parts.errors import InputError
 
 

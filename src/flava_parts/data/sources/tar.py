@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-from ..errors import InputError
+from ...errors import InputError
 
 
 class Tar:

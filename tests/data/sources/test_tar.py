@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flava_parts.data.tar import Tar
+from flava_parts.data.sources.tar import Tar
 from flava_parts.errors import InputError
 
 NAMES = st.text("abc", min_size=1, max_size=4)

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
-from ..inputs.pictures import open_picture
+from ...inputs.pictures import open_picture
 from .sample import Sample
 from .specs import EMOJI_GROUPS
 from .tar import Tar
 
-SAMPLES = Path(__file__).with_name("samples")
+SAMPLES = Path(__file__).parents[1] / "samples"
 HELD_OUT = 205
 """So many concepts are held out, in Twemoji's drawing only."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Generator
 
-from ..errors import InputError
-from ..inputs.pictures import open_picture, rgb
+from ...errors import InputError
+from ...inputs.pictures import open_picture, rgb
 from .class_folders import class_folders
 from .sample import Sample
 
