@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ..facts import Stream, Streams
 from ..layers.initialize import initialize
@@ -28,11 +29,13 @@ class GlobalContrastive(nn.Module):
         min_logit_scale: float = 0.0,
         max_logit_scale: float = 4.6052,
         backprop: str = "global",
+        chunk_size: int | None = None,
         init_std: float = 0.02,
     ) -> None:
         super().__init__()
         self.weight = weight
         self.backprop = backprop
+        self.chunk_size = chunk_size
         self.scale_range = (min_logit_scale, max_logit_scale)
         self.image_projection = nn.Linear(image_width, projection)
         self.text_projection = nn.Linear(text_width, projection)
@@ -60,24 +63,48 @@ class GlobalContrastive(nn.Module):
         """Summaries of images and texts (b, D) to the loss; logits are (b, b x ranks) per image, and per text.
 
         Where `Streams.MATCHED` says which rows are true pairs, the loss is the mean over those; mismatched texts and
-        images stay in the columns, as negatives.
+        images stay in the columns, as negatives. With a ``chunk_size`` there are no logits unless ``dense`` asks.
         """
-        per_image, per_text = self.logits(streams)
+        sides = self._sides(streams)
+        (image, _), _ = sides
         rank, _ = rank_and_size()
-        targets = rank * len(per_image) + torch.arange(len(per_image), device=per_image.device)
+        targets = rank * len(image) + torch.arange(len(image), device=image.device)
         rows = streams.get(Streams.MATCHED)
         if rows is None:
             rows = torch.ones_like(targets, dtype=torch.bool)
+        logits = None
+        if self.chunk_size is None or dense:
+            logits = self._logits(*sides)
+            losses = sum(F.cross_entropy(side, targets, reduction="none") for side in logits)
+        else:
+            losses = sum(self._in_chunks(own, others, targets, self.chunk_size) for own, others in sides)
         count = rows.sum()
-        losses = F.cross_entropy(per_image, targets, reduction="none") + F.cross_entropy(
-            per_text, targets, reduction="none"
-        )
         value = self.weight * (losses * rows).sum() / (2 * count.clamp(min=1))
-        return LossValue(value=value, count=count, logits=(per_image, per_text), targets=targets)
+        return LossValue(value=value, count=count, logits=logits, targets=targets)
 
     def logits(self, streams: Mapping[Stream, Tensor]) -> tuple[Tensor, Tensor]:
         """Summaries of images and texts (b, D) to scaled cosines per image and per text, each (b, b x ranks)."""
+        return self._logits(*self._sides(streams))
+
+    def _sides(self, streams: Mapping[Stream, Tensor]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """This rank's images (b, projection) and all ranks' texts (b x ranks, projection); then the other way round."""
         image = self.embed_image(streams[Streams.IMAGE_SUMMARY])
         text = self.embed_text(streams[Streams.TEXT_SUMMARY])
+        return (image, gather(text, self.backprop)), (text, gather(image, self.backprop))
+
+    def _logits(self, images: tuple[Tensor, Tensor], texts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         scale = self.scale()
-        return scale * image @ gather(text, self.backprop).T, scale * text @ gather(image, self.backprop).T
+        return scale * images[0] @ images[1].T, scale * texts[0] @ texts[1].T
+
+    def _in_chunks(self, own: Tensor, others: Tensor, targets: Tensor, size: int) -> Tensor:
+        """The losses (b,) of so many rows at a time; their logits are thrown away, and made again for the gradient."""
+
+        def losses(own: Tensor, others: Tensor, targets: Tensor) -> Tensor:
+            return F.cross_entropy(self.scale() * own @ others.T, targets, reduction="none")
+
+        return torch.cat(
+            [
+                checkpoint(losses, rows, others, wanted, use_reentrant=False, preserve_rng_state=False)
+                for rows, wanted in zip(own.split(size), targets.split(size), strict=True)
+            ]
+        )

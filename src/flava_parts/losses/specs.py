@@ -57,6 +57,10 @@ class MaskedPredictionSpec(LossSpec):
     init_std: PositiveFloat = 0.02
     """Standard deviation of the normal distribution that weights start from."""
 
+    @property
+    def reading(self) -> Reading:
+        return Reading(streams=self.reads, modalities=self.needs, at={self.states: self.labels})
+
     def build(self, *, wiring: Wiring) -> MaskedPrediction:
         from .masked_prediction import MaskedPrediction
 
@@ -144,6 +148,8 @@ class GlobalContrastiveSpec(LossSpec):
     """The scale is clamped to at most this, ln(100), out of place."""
     backprop: Literal["global", "local", "none"] = "global"
     """Where gradients go through the gathered rows: to all ranks; only to this rank's; to none."""
+    chunk_size: PositiveInt | None = None
+    """Rows of logits held at a time, made again for the gradient: less memory, more time; all rows if not given."""
     init_std: PositiveFloat = 0.02
     """Standard deviation of the normal distribution that weights start from."""
 
