@@ -52,13 +52,14 @@ class FlavaOutput:
     """What a pretraining step computed.
 
     ``loss`` () is the sum of ``losses``, which carry their weights; ``counts`` says how many rows each is a mean of.
-    ``logits`` holds what the losses' heads said. The states are those of the passes that ran; no row is left out.
+    ``logits`` holds what the losses' heads said, ``streams`` what the losses read. The states are those of the passes that ran; no row is left out.
     """
 
     loss: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, Tensor] = field(default_factory=dict)
     logits: dict[str, Tensor | tuple[Tensor, Tensor]] = field(default_factory=dict)
+    streams: dict[str, Tensor] = field(default_factory=dict)
     image: EncoderOutput | None = None
     image_masked: EncoderOutput | None = None
     text: EncoderOutput | None = None
