@@ -52,7 +52,8 @@ class FlavaOutput:
     """What a pretraining step computed.
 
     ``loss`` () is the sum of ``losses``, which carry their weights; ``counts`` says how many rows each is a mean of.
-    ``logits`` holds what the losses' heads said, ``streams`` what the losses read. The states are those of the passes that ran; no row is left out.
+    ``logits`` holds what the losses' heads said, ``streams`` what the losses read. The states are those of the passes
+    that ran; no row is left out.
     """
 
     loss: Tensor | None = None
