@@ -7,7 +7,9 @@ import torch
 from flava_parts.compose import compose
 from flava_parts.loading import load_run
 from flava_parts.spec import RunSpec
-from flava_parts.train.checkpoint import CHECKPOINTS, save_checkpoint
+from flava_parts.train.checkpoints.layout import CHECKPOINTS
+from flava_parts.train.checkpoints.saving import Checkpoints
+from flava_parts.train.loop import State
 from flava_parts.writing import to_yaml
 
 TINY = (
@@ -42,6 +44,6 @@ def write_untrained(folder: Path, *changes: str) -> Path:
     spec = tiny_run(*changes)
     torch.manual_seed(0)
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
-    optimizer = spec.train.optimizer.build(model=model)
-    save_checkpoint(folder / CHECKPOINTS, step=0, model=model, optimizer=optimizer, spec_yaml=to_yaml(spec))
+    state = State(model=model, optimizer=spec.train.optimizer.build(model=model))
+    Checkpoints(folder / CHECKPOINTS, to_yaml(spec)).save(state.tensors(), state.facts())
     return folder

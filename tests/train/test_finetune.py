@@ -23,9 +23,12 @@ from flava_parts.errors import InputError, SpecError
 from flava_parts.loading import load
 from flava_parts.plugins import hookimpl, load_registry
 from flava_parts.spec import FinetuneSpec
-from flava_parts.train.checkpoint import CHECKPOINTS, MODEL, read_tensors, save_checkpoint
+from flava_parts.train.checkpoints.layout import CHECKPOINTS, MODEL
+from flava_parts.train.checkpoints.saving import Checkpoints
+from flava_parts.train.checkpoints.tensor_files import read_tensors
 from flava_parts.train.finetune import finetune
-from flava_parts.train.run import checkpoint_of
+from flava_parts.train.loop import State
+from flava_parts.train.resume import checkpoint_of
 from flava_parts.writing import to_yaml
 
 TINY = (
@@ -76,7 +79,8 @@ def finished(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_it_leaves_spec_metrics_checkpoints_and_curves(finished: Path) -> None:
     *steps, evaluation = records(finished)
 
-    assert {"spec.yaml", "metrics.jsonl", "checkpoints", "losses.png"} == {path.name for path in finished.iterdir()}
+    names = {path.name for path in finished.iterdir()} - {".lock"}
+    assert {"spec.yaml", "metrics.jsonl", "checkpoints", "losses.png"} == names
     assert [1, 2, 3, 4] == [record["step"] for record in steps]
     assert all(record["loss"] == record["loss/classification"] for record in steps)
     assert {"step", "held_out/accuracy", "held_out/loss"} == evaluation.keys()
@@ -139,7 +143,7 @@ def test_a_resumed_fine_tuning_continues_bit_for_bit(finished: Path, model_folde
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
     shutil.rmtree(folder / CHECKPOINTS / "step-00000004")
-    checkpoint = checkpoint_of(folder, "auto")
+    checkpoint = checkpoint_of(folder, "auto", say=silent)
     assert checkpoint is not None
     finetune(fp.load_finetune(folder / "spec.yaml"), folder, resume=checkpoint, log=silent)
 
@@ -153,12 +157,12 @@ def test_going_on_takes_the_file_that_it_began_with(finished: Path, model_folder
     """What that leaves open is in the folder's spec; a file that says something else is refused."""
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
-    outcome = finetune(tiny(model_folder), folder, resume=checkpoint_of(folder, "auto"), log=silent)
+    outcome = finetune(tiny(model_folder), folder, log=silent)
 
     assert records(finished) == records(folder)
     assert outcome.metrics["held_out/accuracy"] == records(folder)[-1]["held_out/accuracy"]
     with pytest.raises(InputError, match="another spec; choose another --out"):
-        finetune(tiny(model_folder, "train.seed=1"), folder, resume=checkpoint_of(folder, "auto"), log=silent)
+        finetune(tiny(model_folder, "train.seed=1"), folder, log=silent)
 
 
 def test_the_same_seed_gives_the_same_numbers(finished: Path, model_folder: Path, tmp_path: Path) -> None:
@@ -372,8 +376,8 @@ def without_fusion(folder: Path) -> Path:
     """A pretrained run whose model has two towers."""
     spec = tiny_run("model.fusion=null", *(f"model.losses.{name}=null" for name in ("mmm_image", "mmm_text", "itm")))
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
-    optimizer = spec.train.optimizer.build(model=model)
-    save_checkpoint(folder / CHECKPOINTS, step=0, model=model, optimizer=optimizer, spec_yaml=to_yaml(spec))
+    state = State(model=model, optimizer=spec.train.optimizer.build(model=model))
+    Checkpoints(folder / CHECKPOINTS, to_yaml(spec)).save(state.tensors(), state.facts())
     return folder
 
 
@@ -427,7 +431,7 @@ def test_the_command(run: Run, model_folder: Path, tmp_path: Path) -> None:
 
     assert 0 == code, errors
     assert out == again
-    assert "going on from groups/checkpoints/step-00000004, after 4 of 4 steps" in errors
+    assert "going on from groups/checkpoints/step-00000004, after step 4" in errors
 
 
 @pytest.mark.parametrize(

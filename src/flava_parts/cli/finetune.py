@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from .options import Plugins, Set, registry_with
-from .runs import Out, Resume, file_of, folder_of, log, tell
+from .runs import Allow, Out, Resume, file_of, folder_of, log, tell
 
 EXAMPLE = "flava.emoji_groups"
 
@@ -26,12 +26,13 @@ def finetune(
     ] = None,
     out: Out = None,
     resume: Resume = "auto",
+    allow: Allow = None,
     changes: Set = None,
     plugins: Plugins = None,
 ) -> None:
     """Train a head, and the pretrained model below it, on labelled data, and measure it on held-out samples.
 
-    Exit code 130 after Ctrl-C: a checkpoint is left.
+    Ctrl-C, SIGTERM and SIGUSR1 leave a checkpoint; the exit code is then 130, 143 or 138.
     """
     from ..errors import SpecError
     from ..loading import load
@@ -47,11 +48,10 @@ def finetune(
         if warning.loc != ("pretrained",):  # which is an error now
             log(f"warning: {warning}")
     from ..train.finetune import finetune as run_it
-    from ..train.run import checkpoint_of
 
     folder = folder_of(file, out)
     try:
-        outcome = run_it(spec, folder, resume=checkpoint_of(folder, resume), registry=registry, log=log)
+        outcome = run_it(spec, folder, resume=resume, allow=allow or (), registry=registry, log=log)
     except SpecError as error:
         raise SpecError(placed(problem, loaded.tree) for problem in error.problems) from None
     tell(outcome, steps=spec.train.steps, folder=folder, verb="finetune")

@@ -11,11 +11,15 @@ import typer
 if TYPE_CHECKING:
     from ..train.run import Outcome
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it."""
+INTERRUPTED = 128
+"""What is added to a signal's number to be the exit code, as shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
 
 Out = Annotated[Path | None, typer.Option(help="The run's folder. Left out: runs/NAME-DATE-TIME.", show_default=False)]
 Resume = Annotated[str, typer.Option(help="auto: the folder's newest checkpoint; never; or a checkpoint.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="a.b", help="Let this value or block differ from the folder's spec; may be repeated."),
+]
 
 
 def file_of(file: str | None, out: Path | None, example: str) -> str:
@@ -37,13 +41,13 @@ def log(text: str) -> None:
 
 
 def tell(outcome: Outcome, *, steps: int, folder: Path, verb: str) -> None:
-    """Say what a run left, or how to go on. Exits with `INTERRUPTED` if it is not complete."""
-    if not outcome.complete:
+    """Say what a run left, or how to go on. Exits with `INTERRUPTED` and the signal's number if it is not complete."""
+    if outcome.signal is not None:
         log(
             f"interrupted after {outcome.step} of {steps} steps; the checkpoint is in {folder}\n"
             f"go on with: flava-parts {verb} --out {folder}"
         )
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(INTERRUPTED + outcome.signal)
     for picture in outcome.pictures:
         typer.echo(f"drawn: {picture}")
     typer.echo(f"the model: {folder}")

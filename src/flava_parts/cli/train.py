@@ -7,7 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from .options import Plugins, Set, registry_with
-from .runs import Out, Resume, file_of, folder_of, log, tell
+from .runs import Allow, Out, Resume, file_of, folder_of, log, tell
 
 EXAMPLE = "flava.emoji"
 
@@ -19,13 +19,15 @@ def train(
     ] = None,
     out: Out = None,
     resume: Resume = "auto",
+    allow: Allow = None,
     changes: Set = None,
     plugins: Plugins = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compose the model without memory, and stop.")] = False,
 ) -> None:
     """Train a model on the data of a run spec, measure it, and draw what it learnt.
 
-    Without arguments: the emoji run that comes with the package. Exit code 130 after Ctrl-C: a checkpoint is left.
+    Without arguments: the emoji run that comes with the package. Ctrl-C, SIGTERM and SIGUSR1 leave a checkpoint; the
+    exit code is then 130, 143 or 138.
     """
     from ..loading import load
     from ..spec import RunSpec
@@ -43,9 +45,8 @@ def train(
         count = sum(parameter.numel() for parameter in model.parameters())
         typer.echo(f"{run}: composes; {count:,} parameters, {spec.train.steps} steps")
         return
-    from ..train.run import checkpoint_of
     from ..train.run import run as run_it
 
     folder = folder_of(run, out)
-    outcome = run_it(spec, folder, resume=checkpoint_of(folder, resume), registry=registry, log=log)
+    outcome = run_it(spec, folder, resume=resume, allow=allow or (), registry=registry, log=log)
     tell(outcome, steps=spec.train.steps, folder=folder, verb="train")

@@ -12,7 +12,9 @@ from ..inputs.views import Views
 from ..loading import load_finetune
 from ..registry import Registry
 from ..spec import FinetuneSpec
-from ..train.checkpoint import CHECKPOINTS, MODEL, SPEC, load_model, newest_checkpoint
+from ..train.checkpoints.layout import CHECKPOINTS, MODEL, SPEC
+from ..train.checkpoints.loading import newest_checkpoint
+from ..train.checkpoints.tensor_files import put_tensors, read_tensors
 
 
 def load_finetuned(folder: str | Path, *, registry: Registry | None = None) -> tuple[FlavaForClassification, Processor]:
@@ -22,12 +24,12 @@ def load_finetuned(folder: str | Path, *, registry: Registry | None = None) -> t
     if the folder is neither, or its tensors do not fit its spec, all of them.
     """
     folder = Path(folder)
-    checkpoint = folder if (folder / MODEL).is_file() else newest_checkpoint(folder / CHECKPOINTS)
+    checkpoint = folder if (folder / MODEL).is_file() else newest_checkpoint(folder / CHECKPOINTS, only=(MODEL, SPEC))
     if checkpoint is None:
         raise InputError(f"{folder}: holds neither a checkpoint nor a fine-tuning that has one")
     spec = load_finetune(checkpoint / SPEC, registry=registry)
     model = compose_classifier(spec)
-    load_model(checkpoint, model)
+    put_tensors(read_tensors(checkpoint / MODEL), model, place=str(checkpoint / MODEL))
     return model.eval(), processor_of(spec)
 
 

@@ -15,7 +15,8 @@ from ..inputs.processor import Processor
 from ..loading import load_any
 from ..model import FlavaForPreTraining
 from ..spec import FinetuneSpec, RunSpec
-from ..train.checkpoint import SPEC, misfits
+from ..train.checkpoints.layout import SPEC
+from ..train.checkpoints.tensor_files import misfits
 from .config import CONFIG, spec_of_config
 from .finetuned import processor_of
 from .stored import Stored, folder_of, open_stored

@@ -15,7 +15,9 @@ from ..inputs.pretrained import write_processor
 from ..inputs.processor import Processor
 from ..model import FlavaForPreTraining
 from ..spec import FlavaSpec, RunSpec
-from ..train.checkpoint import MODEL, SPEC, new_folder, save_tensors
+from ..train.checkpoints.atomic_io import new_folder
+from ..train.checkpoints.layout import MODEL, SPEC
+from ..train.checkpoints.tensor_files import save_tensors
 from ..writing import to_yaml
 from .config import CONFIG, config_of_spec
 from .keys import from_ours

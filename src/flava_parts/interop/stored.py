@@ -19,7 +19,8 @@ from ..loading import load_any
 from ..part import PartSpec
 from ..registry import Registry
 from ..spec import FinetuneSpec, FlavaSpec, RunSpec
-from ..train.checkpoint import CHECKPOINTS, MODEL, SPEC, newest_checkpoint
+from ..train.checkpoints.layout import CHECKPOINTS, MODEL, SPEC
+from ..train.checkpoints.loading import newest_checkpoint
 from .config import CONFIG, part_of_config, spec_of_config
 from .hub import download, is_hub_id
 from .keys import Peer, under_any_prefix
@@ -135,7 +136,7 @@ def folder_of(source: str | Path, revision: str | None = None) -> Path:
             raise InputError(f"{source}: there is no such folder or file, and it is no owner/name of the hub")
         return download(str(source), revision)
     if path.is_dir() and not (path / MODEL).is_file() and (path / CHECKPOINTS).is_dir():
-        newest = newest_checkpoint(path / CHECKPOINTS)
+        newest = newest_checkpoint(path / CHECKPOINTS, only=(MODEL, SPEC))
         if newest is None:
             raise InputError(f"{path}: is a run without a checkpoint; go on with its training first")
         return newest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -21,14 +21,17 @@ from ..interop.finetuned import processor_of
 from ..interop.pretrained import load_stored
 from ..interop.stored import open_stored
 from ..loading import load_finetune
+from ..plugins import default_registry
 from ..registry import Registry
 from ..spec import FinetuneSpec
-from ..writing import to_yaml
-from .checkpoint import SPEC
+from .checkpoints.layout import SPEC
+from .claim import claim
+from .interruption import Interrupted, Interruption
 from .json_lines import METRICS, read_metrics
 from .layer_decay import layer_factors, scale_rates
 from .loop import State, train
-from .run import Outcome, claim, deterministic, restore
+from .resume import checkpoint_of, go_on
+from .run import Outcome, alone_in, checkpoints_of, deterministic
 from .taking_over import completed, completed_from, take_over
 
 _USES: dict[str, Use] = {"image": "images", "text": "texts", "fused": "pairs"}
@@ -38,39 +41,45 @@ def finetune(
     spec: FinetuneSpec,
     folder: Path,
     *,
-    resume: Path | None = None,
+    resume: str | Path = "auto",
+    allow: Collection[str] = (),
     registry: Registry | None = None,
     log: Callable[[str], None] = print,
 ) -> Outcome:
     """Do what a fine-tuning spec says, in ``folder``, which then holds what a run's does: the pretrained model is not
     needed any more.
 
-    ``resume`` is the checkpoint to go on from; ``registry`` holds the parts that the folder's spec may name, those of
-    all installed plugins if not given. Repeats bit for bit, as a run does. Raises InputError if the folder holds
-    another fine-tuning or the pretrained model lacks a tensor, and SpecError for what the parts disagree about.
+    ``resume``, ``allow``, ``registry`` and ``log`` are as in `run`. Repeats bit for bit, as a run does. Raises
+    InputError if the folder holds another fine-tuning or the pretrained model lacks a tensor, SpecError for what the
+    parts disagree about, and what `run` raises.
     """
-    with deterministic():
-        return _finetune(spec, folder, resume, registry, log)
+    with deterministic(), alone_in(folder):
+        return _finetune(spec, folder, resume, allow, registry or default_registry(), log)
 
 
 def _finetune(
-    spec: FinetuneSpec, folder: Path, resume: Path | None, registry: Registry | None, log: Callable[[str], None]
+    spec: FinetuneSpec,
+    folder: Path,
+    resume: str | Path,
+    allow: Collection[str],
+    registry: Registry,
+    log: Callable[[str], None],
 ) -> Outcome:
-    taken = spec.pretrained if resume is None else None
+    begun = checkpoint_of(folder, resume, say=log)
+    taken = spec.pretrained if begun is None else None
     pretrained = open_stored(taken, registry=registry) if taken is not None else None
-    begun = next((path / SPEC for path in (folder, resume) if path is not None and (path / SPEC).is_file()), None)
-    if begun is None:
+    told = next((path / SPEC for path in (folder, begun) if path is not None and (path / SPEC).is_file()), None)
+    if told is None:
         spec = completed_from(spec, pretrained)
     else:
-        before = load_finetune(begun, registry=registry)
+        before = load_finetune(told, registry=registry)
         assert before.model is not None
         spec = completed(spec, before.model, before.data)
     torch.manual_seed(spec.train.seed)
-    model, spec_yaml = compose_classifier(spec), to_yaml(spec)
+    model = compose_classifier(spec)
     if pretrained is not None:
         take_over(model, load_stored(pretrained), place=pretrained.place)
-    folder.mkdir(parents=True, exist_ok=True)
-    claim(folder / SPEC, spec, spec_yaml, registry)
+    claim(folder / SPEC, spec, registry=registry, allow=allow)
 
     processor, seed, size = processor_of(spec), spec.train.seed, spec.train.batch_size
     samples = _labelled(spec, spec.data.train, "data.train", processor)
@@ -85,18 +94,24 @@ def _finetune(
 
     state = State(model=model, optimizer=spec.train.optimizer.build(model=model))
     scale_rates(state.optimizer, model, layer_factors(model, spec.train.layer_decay))
-    if resume is not None:
-        restore(state, resume)
-        log(f"going on from {resume}, after {state.step} of {spec.train.steps} steps")
+    checkpoints = checkpoints_of(spec, folder, registry)
+    if begun is not None:
+        go_on(state, begun, checkpoints, say=log)
     observers = [observer.build(folder=folder) for observer in spec.observers.values()]
-    if not train(state, batch_of, spec.train, observers, folder, spec_yaml):
-        return Outcome(complete=False, step=state.step, metrics={}, pictures=())
-    metrics: dict[str, float] = {}
-    if held_out is not None:
-        metrics = {f"held_out/{name}": value for name, value in measure(model, held_out, batch_size=size).items()}
-        for observer in observers:
-            observer.evaluated({"step": state.step, **metrics})
-    return Outcome(complete=True, step=state.step, metrics=metrics, pictures=_draw(folder))
+    with Interruption() as interruption:
+        try:
+            if train(state, batch_of, spec.train, observers, checkpoints, interruption):
+                with interruption.at_once():
+                    metrics: dict[str, float] = {}
+                    if held_out is not None:
+                        measures = measure(model, held_out, batch_size=size)
+                        metrics = {f"held_out/{name}": value for name, value in measures.items()}
+                        for observer in observers:
+                            observer.evaluated({"step": state.step, **metrics})
+                    return Outcome(complete=True, step=state.step, metrics=metrics, pictures=_draw(folder))
+        except Interrupted:
+            pass  # while the finished model was measured
+    return Outcome(complete=False, step=state.step, metrics={}, pictures=(), signal=interruption.signal)
 
 
 def _labelled(spec: FinetuneSpec, source: SourceSpec, place: str, processor: Processor) -> Labelled:

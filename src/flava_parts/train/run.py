@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import shutil
+import signal
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +16,23 @@ from torch import Tensor
 from ..compose import compose
 from ..data.keyed import keyed_generator
 from ..data.loader import Batch, Batches
-from ..errors import InputError
+from ..errors import FlavaPartsError
 from ..evaluate.retrieval import RetrievalResult
 from ..inputs.processor import Processor
-from ..loading import AnySpec, load
 from ..model import FlavaForPreTraining
+from ..plugins import default_registry
 from ..registry import Registry
-from ..spec import RunSpec
+from ..spec import FinetuneSpec, RunSpec
 from ..writing import to_yaml
-from .checkpoint import CHECKPOINTS, SPEC, load_model, load_optimizer, newest_checkpoint, step_of
+from .checkpoints.layout import CHECKPOINTS, SPEC
+from .checkpoints.run_lock import LOCK, run_lock
+from .checkpoints.saving import Checkpoints
+from .checkpoints.surroundings import surroundings
+from .claim import claim
+from .interruption import Interrupted, Interruption
 from .loop import State, train
+from .observers import Observer
+from .resume import checkpoint_of, go_on
 
 CODEBOOK_IMAGES = 2000
 """A codebook is fitted on so many pictures of the run, or on all if there are fewer."""
@@ -40,6 +49,10 @@ class FittedCodebook(Protocol):
         """Write what was learnt to a safetensors file."""
 
 
+class RunError(FlavaPartsError):
+    """The run could not go on, for a reason outside it: a disk that is full or may not be written to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended: whether complete, after how many updates, what was measured, which pictures show it."""
@@ -48,39 +61,56 @@ class Outcome:
     step: int
     metrics: dict[str, float]
     pictures: tuple[Path, ...]
+    signal: signal.Signals | None = None
+    """What interrupted it, if it is not complete."""
 
 
 def run(
     spec: RunSpec,
     folder: Path,
     *,
-    resume: Path | None = None,
+    resume: str | Path = "auto",
+    allow: Collection[str] = (),
     registry: Registry | None = None,
     log: Callable[[str], None] = print,
 ) -> Outcome:
     """Do what a run spec says, in ``folder``, which then holds `spec.yaml`, `metrics.jsonl`, checkpoints and pictures.
 
-    ``resume`` is the checkpoint to go on from; ``registry`` holds the parts that the folder's spec may name, those of
-    all installed plugins if not given. The same spec, seed and number of threads give the same numbers, bit
-    for bit. Raises InputError if the folder holds another run.
+    Args:
+        resume: ``auto`` goes on from the folder's newest checkpoint, if it has one; ``never`` refuses a folder that has
+            one; else the checkpoint to go on from.
+        allow: the values of the spec that may differ from the folder's, ``train.steps``, or whole blocks.
+        registry: the parts that the folder's spec may name, those of all installed plugins if not given.
+        log: is told what happens.
+
+    The same spec, seed and number of threads give the same numbers, bit for bit, however often the run was interrupted
+    on the way. Raises InputError if the folder holds another run, or somebody trains in it, and RunError or
+    CheckpointError if it cannot be written to.
     """
-    with deterministic():
-        return _run(spec, folder, resume, registry, log)
+    with deterministic(), alone_in(folder):
+        return _run(spec, folder, resume, allow, registry or default_registry(), log)
 
 
 def _run(
-    spec: RunSpec, folder: Path, resume: Path | None, registry: Registry | None, log: Callable[[str], None]
+    spec: RunSpec,
+    folder: Path,
+    resume: str | Path,
+    allow: Collection[str],
+    registry: Registry,
+    log: Callable[[str], None],
 ) -> Outcome:
-    spec_yaml = to_yaml(spec)
-    folder.mkdir(parents=True, exist_ok=True)
-    claim(folder / SPEC, spec, spec_yaml, registry)
+    begun = checkpoint_of(folder, resume, say=log)
+    claim(folder / SPEC, spec, registry=registry, allow=allow)
     torch.manual_seed(spec.train.seed)
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
     batches = Batches(data=spec.data, model=spec.model, batch_size=spec.train.batch_size, seed=spec.train.seed)
-    state = State(model=model, optimizer=spec.train.optimizer.build(model=model))
-    if resume is not None:
-        restore(state, resume)
-        log(f"going on from {resume}, after {state.step} of {spec.train.steps} steps")
+    if begun is None:
+        initialize(model, spec.train.initialize)
+    course = Course(spec.model, spec.train.changes, steps=spec.train.steps)
+    state = new_state(model, spec.train, course=course, say=log)
+    checkpoints = checkpoints_of(spec, folder, registry)
+    if begun is not None:
+        go_on(state, begun, checkpoints, say=log)
     elif spec.model.codebook is not None and spec.model.codebook.learns_from_images:
         log(f"fitting {spec.model.codebook.codes.vocab_size} codes on the run's pictures")
         fit_codebook(model, batches, seed=spec.train.seed, path=folder / "codebook.safetensors")
@@ -91,27 +121,53 @@ def _run(
         generator = keyed_generator(spec.train.seed, "mask", step)
         return batch._replace(tensors=model.mask(batch.tensors, generator, losses=batch.losses))
 
-    if not train(state, masked_batch, spec.train, observers, folder, spec_yaml):
-        return Outcome(complete=False, step=state.step, metrics={}, pictures=())
+    trained = model if state.average is None else cast(FlavaForPreTraining, state.average.module)
     processor = Processor.of(spec.model, spec.data)
+    evaluations = {name: evaluation.build() for name, evaluation in spec.evaluate.items()}
     metrics: dict[str, float] = {}
     results: dict[str, RetrievalResult] = {}
-    for name, evaluation in spec.evaluate.items():
-        result = evaluation.build()(model, processor)
-        metrics |= {f"{name}/{key}": value for key, value in result.record.items()}
-        if isinstance(result, RetrievalResult):
-            results[name] = result
-    if metrics:
-        for observer in observers:
-            observer.evaluated({"step": state.step, **metrics})
+
+    def evaluate() -> Mapping[str, float]:
+        metrics.clear()
+        for name, evaluation in evaluations.items():
+            result = evaluation(trained, processor)
+            metrics.update({f"{name}/{key}": value for key, value in result.record.items()})
+            if isinstance(result, RetrievalResult):
+                results[name] = result
+        return dict(metrics)
+
+    complete, pictures = False, ()
+    with Interruption() as interruption:
+        try:
+            complete = train(state, masked_batch, spec.train, observers, checkpoints, interruption, evaluate)
+            if complete:
+                with interruption.at_once():
+                    pictures = _left(spec, folder, trained, processor, results)
+        except Interrupted:
+            complete = False  # while the finished model was drawn
+    return Outcome(
+        complete=complete,
+        step=state.step,
+        metrics=metrics if complete else {},
+        pictures=pictures,
+        signal=None if complete else interruption.signal,
+    )
+
+
+def _left(
+    spec: RunSpec,
+    folder: Path,
+    model: FlavaForPreTraining,
+    processor: Processor,
+    results: Mapping[str, RetrievalResult],
+) -> tuple[Path, ...]:
+    """What a complete run leaves besides checkpoints: its pictures, and the averaged model if there is one."""
+    if spec.train.ema is not None:
+        rmtree(folder / AVERAGE, ignore_errors=True)  # of the same run, when it had fewer steps
+        save_pretrained(model, folder / AVERAGE, processor=processor)
     from ..report.pictures import draw_pictures  # matplotlib takes a second, and only here
 
-    return Outcome(
-        complete=True,
-        step=state.step,
-        metrics=metrics,
-        pictures=draw_pictures(folder, model=model, processor=processor, results=results, seed=spec.train.seed),
-    )
+    return draw_pictures(folder, model=model, processor=processor, results=results, seed=spec.train.seed)
 
 
 def fit_codebook(model: FlavaForPreTraining, batches: Batches, *, seed: int, path: Path) -> None:
@@ -122,21 +178,33 @@ def fit_codebook(model: FlavaForPreTraining, batches: Batches, *, seed: int, pat
     codebook.save(path)
 
 
-def checkpoint_of(folder: Path, resume: str) -> Path | None:
-    """The checkpoint that ``--resume`` means: `auto` the newest in the folder, `never` none, else a checkpoint's path.
+def checkpoints_of(spec: RunSpec | FinetuneSpec, folder: Path, registry: Registry) -> Checkpoints:
+    """Where the run in a folder keeps its checkpoints."""
+    return Checkpoints(
+        folder / CHECKPOINTS,
+        to_yaml(spec),
+        made_with=surroundings(registry, seed=spec.train.seed, world_size=1),
+        keep_last=spec.train.keep_last,
+        keep_best=spec.train.keep_best,
+    )
 
-    Raises InputError if there is nothing at the path, or `never` meets a folder that has a checkpoint already.
+
+@contextmanager
+def alone_in(folder: Path) -> Generator[None]:
+    """A folder that only this process trains in; a new one is left only if there is something in it.
+
+    What the system refuses to read or write is a RunError.
     """
-    newest = newest_checkpoint(folder / CHECKPOINTS)
-    if resume == "auto":
-        return newest
-    if resume == "never":
-        if newest is not None:
-            raise InputError(f"{folder}: holds a run already; choose another --out, or go on with --resume auto")
-        return None
-    if not (Path(resume) / SPEC).is_file():
-        raise InputError(f"{resume}: is not a checkpoint; `auto` finds the newest of --out")
-    return Path(resume)
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with run_lock(folder):
+            yield
+    except OSError as error:
+        raise RunError(f"{folder}: the run cannot go on: {error}") from error
+    finally:
+        if new and folder.exists() and all(path.name == LOCK for path in folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -148,19 +216,3 @@ def deterministic() -> Generator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(mode=before)
-
-
-def restore(state: State, checkpoint: Path) -> None:
-    """Put a run where its checkpoint was written. Raises InputError if that cannot be read or does not fit."""
-    load_model(checkpoint, state.model)
-    load_optimizer(checkpoint, state.model, state.optimizer)
-    state.step = step_of(checkpoint)
-
-
-def claim(path: Path, spec: AnySpec, spec_yaml: str, registry: Registry | None) -> None:
-    """Write the resolved spec, or see that the folder's is the same."""
-    if not path.exists():
-        path.write_text(spec_yaml, encoding="utf-8")
-        return
-    if load(path, type(spec), registry=registry).spec != spec:
-        raise InputError(f"{path}: the folder holds a run with another spec; choose another --out")

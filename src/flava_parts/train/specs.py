@@ -127,6 +127,10 @@ class TrainSpec(Spec):
     """Gradients are scaled down to at most this norm; not at all if not given."""
     checkpoint_every: PositiveInt | None = None
     """Steps between two checkpoints; one is written at the end in any case."""
+    keep_last: PositiveInt | None = None
+    """How many of the newest checkpoints are kept; all if not given."""
+    keep_best: str | None = None
+    """The measure whose best checkpoint is kept too, highest is best: `retrieval/image_to_text/top1`."""
 
 
 class FinetuneTrainSpec(TrainSpec):

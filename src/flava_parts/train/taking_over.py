@@ -9,7 +9,7 @@ from ..inputs.specs import ViewsSpec, WordPieceSpec
 from ..interop.stored import Stored
 from ..model import FlavaForPreTraining
 from ..spec import FinetuneSpec, FlavaSpec, RunSpec
-from .checkpoint import put_tensors
+from .checkpoints.tensor_files import put_tensors
 
 LONGEST = 77
 """Texts are cut to so many tokens where nobody says otherwise, as FLAVA's processors do."""

@@ -1,0 +1,29 @@
+"""What lies where in a run's folder, as far as checkpoints go."""
+
+from __future__ import annotations
+
+CHECKPOINTS = "checkpoints"
+"""The folder of a run that holds its checkpoints."""
+
+MODEL, OPTIMIZER, STATE, SPEC = "model.safetensors", "optimizer.safetensors", "state.json", "spec.yaml"
+"""Files of a checkpoint; beside these, each further group of tensors has a file called after it."""
+
+LATEST = "LATEST"
+"""The file beside the checkpoints that holds the name of the last one written."""
+
+FORMAT = 2
+"""Stands in `state.json`. Checkpoints of the first format have no manifest and name no format; they can be read."""
+
+
+def name_of(step: int) -> str:
+    """The name of the checkpoint after so many updates."""
+    return f"step-{step:08d}"
+
+
+PATTERN = "step-" + "[0-9]" * 8 + "*"
+"""What the names of checkpoints look like; more digits after a hundred million updates."""
+
+
+def file_of(group: str, rank: int = 0) -> str:
+    """The file of a group of tensors; those of processes but the first have their number in the name."""
+    return f"{group}-{rank:05d}.safetensors" if rank else f"{group}.safetensors"

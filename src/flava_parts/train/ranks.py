@@ -1,0 +1,94 @@
+"""The processes that train together, as far as a checkpoint needs to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import distributed
+
+from ..errors import FlavaPartsError
+
+
+class RankLostError(FlavaPartsError):
+    """Another process of the run is gone, or does not answer."""
+
+
+class Ranks(Protocol):
+    """What the processes of a run agree about; every method is called by all of them, in the same order."""
+
+    rank: int
+    """This process, from 0."""
+    size: int
+    """How many there are."""
+
+    def any_failed(self, flag: bool) -> bool:
+        """Whether the flag is up in any process."""
+        ...
+
+    def of_first(self, number: int) -> int:
+        """What process 0 gave."""
+        ...
+
+    def barrier(self) -> None:
+        """Wait for all."""
+
+
+class OneProcess:
+    """A run in this process alone."""
+
+    rank = 0
+    size = 1
+
+    def any_failed(self, flag: bool) -> bool:
+        """The flag."""
+        return flag
+
+    def of_first(self, number: int) -> int:
+        """The number."""
+        return number
+
+    def barrier(self) -> None:
+        """Nobody else is waited for."""
+
+
+class GlooRanks:
+    """The processes of a gloo group: agreement goes over the CPU, so that no accelerator's collective waits for a disk.
+
+    Every method raises RankLostError if a process is gone: at once if it ended, after the group's timeout if it hangs.
+    """
+
+    def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
+        """The processes of ``group``, which has the gloo back end; all of them if not given."""
+        self._group = group
+        self.rank = distributed.get_rank(group)
+        self.size = distributed.get_world_size(group)
+
+    def any_failed(self, flag: bool) -> bool:
+        """Whether the flag is up in any process."""
+        flags = torch.tensor(int(flag))
+        with _together():
+            distributed.all_reduce(flags, distributed.ReduceOp.MAX, group=self._group)
+        return bool(flags)
+
+    def of_first(self, number: int) -> int:
+        """What process 0 gave; 0 <= number < 2**63."""
+        shared = torch.tensor(number)
+        with _together():
+            distributed.broadcast(shared, group=self._group, group_src=0)
+        return int(shared)
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        with _together():
+            distributed.barrier(group=self._group)
+
+
+@contextmanager
+def _together() -> Generator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLostError(f"another process of the run is gone ({str(error).splitlines()[0]})") from error

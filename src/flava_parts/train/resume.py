@@ -1,0 +1,58 @@
+"""Where a run goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import InputError
+from .checkpoints.layout import CHECKPOINTS, SPEC
+from .checkpoints.loading import Checkpoint, newest_checkpoint, open_checkpoint, set_aside_later
+from .checkpoints.saving import Checkpoints
+from .checkpoints.surroundings import differences
+
+
+class Restorable(Protocol):
+    """A state of training that can become that of a checkpoint."""
+
+    step: int
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Become what the checkpoint holds, or raise InputError and stay."""
+
+
+def checkpoint_of(folder: Path, resume: str | Path, *, say: Callable[[str], None]) -> Path | None:
+    """The checkpoint that ``--resume`` means: `auto` the newest whole one in the folder, `never` none, else the one at
+    that path.
+
+    Raises InputError if there is nothing at the path, if `never` meets a folder that has a checkpoint already, or if
+    every checkpoint of the folder is damaged. Damaged ones that are passed over are told of by ``say``.
+    """
+    if str(resume) == "auto":
+        return newest_checkpoint(folder / CHECKPOINTS, say=say)
+    if str(resume) == "never":
+        if newest_checkpoint(folder / CHECKPOINTS, say=say) is not None:
+            raise InputError(f"{folder}: holds a run already; choose another --out, or go on with --resume auto")
+        return None
+    if not (Path(resume) / SPEC).is_file():
+        raise InputError(f"{resume}: is not a checkpoint; `auto` finds the newest of --out")
+    return Path(resume)
+
+
+def go_on(state: Restorable, path: Path, checkpoints: Checkpoints, *, say: Callable[[str], None]) -> None:
+    """Put a run where its checkpoint was written. Raises InputError if that is damaged or does not fit the spec.
+
+    Other versions or threads than those that the checkpoint was made with are told of: numbers may differ then.
+    """
+    checkpoint = open_checkpoint(path)
+    if (path / SPEC).read_text(encoding="utf-8") != checkpoints.spec_yaml:
+        # Numbers of the optimiser that the spec now says otherwise are the spec's.
+        checkpoint.facts.pop("param_groups", None)
+    state.restore(checkpoint)
+    other = differences(checkpoint.facts.get("made_with", {}), checkpoints.made_with)
+    if other:
+        say(f"warning: {path} was made with {'; '.join(other)}: losses may differ in their last bits")
+    if path.resolve().parent == checkpoints.folder.resolve():
+        set_aside_later(checkpoints.folder, state.step, say=say)
+    say(f"going on from {path}, after step {state.step}")
