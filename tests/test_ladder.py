@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = SOURCE / "flava_parts"
 FAMILIES = ("maskers", "encoders", "codebooks", "fusion", "losses")
-AROUND = ("inputs", "data", "train", "evaluate", "report", "interop", "heads")
+AROUND = ("inputs", "data", "train", "evaluate", "report", "interop", "heads", "testing")
 
 RUNGS = (
     ("errors", "facts"),
@@ -21,7 +21,7 @@ RUNGS = (
     ("spec",),
     ("registry", "plugins", "builtin", "document", "inheritance"),
     ("messages", "schema", "wiring", "finetuning", "writing", "loading"),
-    ("model", "output"),
+    ("model", "narrowing", "output"),
     ("compose",),
     ("cost", "shapes"),
     ("cli",),
@@ -145,7 +145,10 @@ def test_the_framework_never_imports_torch(name: str) -> None:
 
 
 def test_nothing_runs_what_a_file_says() -> None:
-    """No pickle, no `eval` or `exec`, no `yaml.load`: whatever a file holds stays data."""
+    """No pickle, no `eval` or `exec`, no `yaml.load`: whatever a file holds stays data.
+
+    The conformance suite pickles parts that it has just built, and reads nothing else.
+    """
     called = {
         f"{name}: {ast.unparse(node.func)}"
         for name, tree in MODULES.items()
@@ -153,7 +156,12 @@ def test_nothing_runs_what_a_file_says() -> None:
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in {"eval", "exec", "__import__", "compile", "yaml.load"}
     }
-    imported = {f"{name}: {other}" for name in MODULES for other, _ in imports(name, inside=True)}
+    imported = {
+        f"{name}: {other}"
+        for name in MODULES
+        for other, _ in imports(name, inside=True)
+        if (name, other) != ("testing.bench", "pickle")
+    }
 
     assert set() == called
     assert [] == [line for line in imported if line.endswith((": pickle", ": marshal", ": shelve", ": dill"))]

@@ -6,6 +6,7 @@ One alphabet of shapes, used in every docstring of the package: ``B`` batch, ``P
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -146,10 +147,15 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a loss reads, and the modalities (exactly these) of the batches that it applies to."""
+    """What a loss reads, and the modalities (exactly these) of the batches that it applies to.
+
+    ``at`` names the streams of states that it reads nowhere but where another stream has labels: a masked prediction
+    reads ``masked_words`` at ``text_labels``. It may then be given those positions alone, of both.
+    """
 
     streams: frozenset[Stream]
     modalities: frozenset[Modality]
+    at: Mapping[Stream, Stream] = field(default_factory=dict[Stream, Stream])
 
 
 STREAM_PASSES: dict[Stream, Pass] = {
@@ -162,6 +168,24 @@ STREAM_PASSES: dict[Stream, Pass] = {
     Streams.FUSED_WORDS: "multimodal_masked",
 }
 """Which encoder pass each stream of states is taken from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """A stream of states that an encoder or fusion gives besides FLAVA's own, in `EncoderOutput.streams`.
+
+    It is taken from the pass ``run``, and is (B, ``length``, ``width``), or (B, ``width``) without a length.
+    """
+
+    run: Pass
+    width: int
+    length: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample: (length, D) or (D,)."""
+        return (self.width,) if self.length is None else (self.length, self.width)
+
 
 Size = int | tuple[int, int]
 """A side in pixels (square), or (height, width)."""

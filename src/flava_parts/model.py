@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .facts import IGNORE, STREAM_PASSES, Modality, Pass, Reading, Stream, Streams
+from .facts import IGNORE, STREAM_PASSES, Layout, Modality, Pass, Reading, Stream, Streams
 from .layers.output import EncoderOutput
+from .losses.counts import global_shares
+from .losses.gather import gather, rank_and_size
+from .narrowing import Narrowing, narrow, takes
 from .output import AllScores, Encoded, FlavaOutput, PairScores, Ranking
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from .encoders.text import TextTransformer
     from .encoders.vision import VisionTransformer
     from .fusion.transformer import FusionTransformer
+    from .losses.value import LossValue
     from .spec import FlavaSpec
 
 
@@ -79,6 +83,7 @@ class FlavaForPreTraining(nn.Module):
         pair_masker: Callable[..., Any] | None,
         losses: nn.ModuleDict,
         readings: Mapping[str, Reading],
+        stream_passes: Mapping[Stream, Pass] = STREAM_PASSES,
         special_ids: Collection[int] = (),
         spec: FlavaSpec | None = None,
     ) -> None:
@@ -92,8 +97,11 @@ class FlavaForPreTraining(nn.Module):
         self.pair_masker = pair_masker
         self.losses = losses
         self.readings = dict(readings)
+        self.stream_passes = dict(stream_passes)
         self.special_ids = tuple(special_ids)
         self.spec = spec
+        self.loss_means: Literal["global", "local"] = "global"
+        """Whether losses are means over the rows of all ranks, or of each rank, as in the references."""
 
     # ------------------------------------------------------------------------------------------------ masking
 
@@ -111,7 +119,7 @@ class FlavaForPreTraining(nn.Module):
         special = batch.pop("special_tokens_mask", None)
         inputs = _Inputs(**batch)
         reads = frozenset(stream for name in self._applicable(inputs, losses) for stream in self.readings[name].streams)
-        passes = {STREAM_PASSES[stream] for stream in reads if stream in STREAM_PASSES}
+        passes = {self.stream_passes[stream] for stream in reads if stream in self.stream_passes}
         if "multimodal_masked" in passes:
             passes |= {"image_masked", "text_masked"}
         ids = inputs.input_ids
@@ -163,6 +171,7 @@ class FlavaForPreTraining(nn.Module):
         *,
         losses: Collection[str] | None = None,
         passes: Collection[Pass] = (),
+        output_states: bool = True,
         output_logits: bool = False,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -174,7 +183,8 @@ class FlavaForPreTraining(nn.Module):
             input_ids_masked: the same with words hidden (B, L); the clean ones if not given.
             pixel_values: images (B, C, H, W).
             codebook_pixel_values: the codebook's view of them (B, C, h, w), from which ``mim_labels`` follow.
-            attention_mask: (B, L), 1 or true at real words, 0 at padding; all are real if not given.
+            attention_mask: (B, L), 1 or true at real words, 0 at padding; all are real if not given. For texts alone
+                also (B, L, L), which says of each word which others it attends to: several texts in one row.
             token_type_ids: (B, L) segments; all 0 if not given.
             bool_masked_pos: (B, P) or (B, rows, columns), true at hidden patches.
             position_ids: (B or 1, L); counted from 0 if not given.
@@ -184,9 +194,15 @@ class FlavaForPreTraining(nn.Module):
             itm_labels: (B,) or (B, 1), 1 where image and text match, 0 where not.
             losses: names of the losses to compute; all that apply to the batch and have their labels if not given.
             passes: encoder passes to run even if no loss reads them: ``image``, ``multimodal``, ...
+            output_states: whether the states of the passes come back. If not, those that no loss reads are not
+                computed either: most positions of each last block. Losses and gradients stay the same, up to rounding,
+                unless there is dropout, whose noise is then drawn for other positions.
             output_logits: whether heads run at every position, labelled or not, and also without labels.
             output_attentions: whether every pass returns its attention weights.
             output_hidden_states: whether every pass returns the states between its blocks.
+
+        Among several processes, each gives losses such that their mean over the processes is the loss of the whole
+        batch, however unevenly labels are spread; with ``loss_means`` set to ``local``, the mean of its own rows.
 
         Raises ValueError if the inputs do not fit each other, or a loss asked for by name lacks an input.
         """
@@ -214,23 +230,39 @@ class FlavaForPreTraining(nn.Module):
         headed = applicable if output_logits else computed
         wanted: set[Pass] = set(passes)
         for name in headed:
-            wanted.update(STREAM_PASSES[stream] for stream in self.readings[name].streams if stream in STREAM_PASSES)
-        states = self._run(
-            inputs, wanted, output_attentions=output_attentions, output_hidden_states=output_hidden_states
+            reads = self.readings[name].streams
+            wanted.update(self.stream_passes[stream] for stream in reads if stream in self.stream_passes)
+        matched = self._matched(inputs)
+        whole = output_states or output_logits or output_attentions or output_hidden_states
+        narrowing = (
+            Narrowing() if whole else self._narrowing(inputs, wanted - set(passes), wanted, matched, readings=computed)
         )
-        streams = self._streams(inputs, states)
+        states = self._run(
+            inputs, wanted, narrowing, output_attentions=output_attentions, output_hidden_states=output_hidden_states
+        )
+        streams = self._streams(inputs, states, narrowing, matched)
         if any(Streams.IMAGE_LABELS in self.readings[name].streams for name in computed):
-            streams[Streams.IMAGE_LABELS] = self._image_labels(inputs, streams.get(Streams.MATCHED))
-        values = {name: self.losses[name](streams, dense=output_logits) for name in computed}
+            streams[Streams.IMAGE_LABELS] = self._image_labels(inputs, matched)
+        for stream, labelled in narrowing.labelled.items():
+            if stream in streams:
+                streams[stream] = labelled(streams[stream])
+        values: dict[str, LossValue] = {name: self.losses[name](streams, dense=output_logits) for name in computed}
         logits = {name: value.logits for name, value in values.items() if value.logits is not None}
         logits |= {name: self._module(name).logits(streams) for name in headed if name not in values}
         weighted = {name: value.value for name, value in values.items()}
+        if weighted and self._means_over_ranks():
+            shares = global_shares(torch.stack([value.count for value in values.values()]))
+            weighted = {
+                name: value * share.to(value.dtype)
+                for (name, value), share in zip(weighted.items(), shares, strict=True)
+            }
         return FlavaOutput(
             loss=torch.stack(list(weighted.values())).sum() if weighted else None,
             losses=weighted,
             counts={name: value.count for name, value in values.items()},
             logits=logits,
-            **states,
+            streams=streams,
+            **(states if output_states else {}),
         )
 
     def _applicable(self, inputs: _Inputs, asked: Collection[str] | None) -> list[str]:
@@ -267,35 +299,98 @@ class FlavaForPreTraining(nn.Module):
             raise ValueError(f"{name} was asked for, but there are no {' and no '.join(missing)}")
         return not missing
 
-    def _streams(self, inputs: _Inputs, states: Mapping[Pass, EncoderOutput]) -> dict[Stream, Tensor]:
+    def _matched(self, inputs: _Inputs) -> Tensor | None:
+        """The rows (B,) bool that count as true pairs; None if nobody says."""
+        judge = self._first("matched")
+        if inputs.itm_labels is None or judge is None or not judge.weight:
+            return None
+        labels = inputs.itm_labels
+        if not self._means_over_ranks():
+            return judge.matched(labels)
+        rank, _ = rank_and_size()  # what is said of a batch without a true pair is said of the whole batch
+        return judge.matched(gather(labels, "none"))[rank * len(labels) :][: len(labels)]
+
+    def _means_over_ranks(self) -> bool:
+        return self.loss_means == "global" and rank_and_size()[1] > 1
+
+    def _narrowing(
+        self,
+        inputs: _Inputs,
+        free: Collection[Pass],
+        wanted: Collection[Pass],
+        matched: Tensor | None,
+        *,
+        readings: Collection[str],
+    ) -> Narrowing:
+        """What the ``free`` passes, which only the losses named in ``readings`` read, may leave out."""
+        built_on: set[Pass] = set()
+        if "multimodal" in wanted:
+            built_on |= {"image", "text"}
+        if "multimodal_masked" in wanted:
+            built_on |= {"image_masked", "text_masked"}
+        if inputs.bool_masked_pos is None:
+            built_on |= {"image", "image_masked"}  # one pass is both
+        if inputs.input_ids_masked is None:
+            built_on |= {"text", "text_masked"}
+        encoders: dict[str, nn.Module | None] = {
+            "image": self.image_encoder,
+            "text": self.text_encoder,
+            "multimodal": self.fusion,
+        }
+        able: set[Pass] = {
+            name for name in free if name not in built_on and takes(encoders[name.removesuffix("_masked")], "read")
+        }
+        has_label: dict[Stream, Tensor] = {}
+        if not torch.compiler.is_compiling():  # how many positions have a label is not known then
+            if inputs.bool_masked_pos is not None:
+                has_label[Streams.IMAGE_LABELS] = inputs.bool_masked_pos.flatten(1).bool()
+            if inputs.mlm_labels is not None:
+                has_label[Streams.TEXT_LABELS] = inputs.mlm_labels != IGNORE
+        if matched is not None:
+            has_label = {stream: labels & matched[:, None] for stream, labels in has_label.items()}
+        return narrow([self.readings[name] for name in readings], able, has_label, self.stream_passes)
+
+    def _streams(
+        self, inputs: _Inputs, states: Mapping[Pass, EncoderOutput], narrowing: Narrowing, matched: Tensor | None
+    ) -> dict[Stream, Tensor]:
         """Every stream that the passes which ran can give, and the labels that were given with the batch."""
         streams: dict[Stream, Tensor] = {}
         if "image" in states:
             streams[Streams.IMAGE_SUMMARY] = states["image"].last_hidden_state[:, 0]
         if "text" in states:
             streams[Streams.TEXT_SUMMARY] = states["text"].last_hidden_state[:, 0]
-        prefix: int = getattr(self.image_encoder, "prefix", 0)
         if "image_masked" in states:
-            streams[Streams.MASKED_PATCHES] = states["image_masked"].last_hidden_state[:, prefix:]
+            patches = states["image_masked"].last_hidden_state
+            streams[Streams.MASKED_PATCHES] = (
+                patches if "image_masked" in narrowing.passes else patches[:, self._prefix :]
+            )
         if "text_masked" in states:
             streams[Streams.MASKED_WORDS] = states["text_masked"].last_hidden_state
         if "multimodal_masked" in states and self.fusion is not None:
             fused = states["multimodal_masked"].last_hidden_state
-            layout = self.fusion.layout(
-                patches=states["image_masked"].pre_norm.shape[1] - prefix, words=states["text_masked"].pre_norm.shape[1]
+            _, layout = narrowing.fused(
+                "multimodal_masked", self._layout(states["image_masked"], states["text_masked"]), fused.device
             )
             streams[Streams.FUSED_SUMMARY] = fused[:, layout.summary]
             streams[Streams.FUSED_PATCHES] = fused[:, layout.patches]
             streams[Streams.FUSED_WORDS] = fused[:, layout.words]
-        matched = None
         if inputs.itm_labels is not None:
             streams[Streams.MATCH_LABELS] = inputs.itm_labels
-            judge = self._first("matched")
-            if judge is not None and judge.weight:
-                matched = streams[Streams.MATCHED] = judge.matched(inputs.itm_labels)
+            if matched is not None:
+                streams[Streams.MATCHED] = matched
         if inputs.mlm_labels is not None:
             streams[Streams.TEXT_LABELS] = _where(inputs.mlm_labels, matched)
         return streams
+
+    @property
+    def _prefix(self) -> int:
+        """How many tokens of the image encoder come before its patches."""
+        return getattr(self.image_encoder, "prefix", 0)
+
+    def _layout(self, image: EncoderOutput, text: EncoderOutput) -> Layout:
+        """How the fusion lays out the states of these images and texts."""
+        assert self.fusion is not None
+        return self.fusion.layout(patches=image.pre_norm.shape[1] - self._prefix, words=text.pre_norm.shape[1])
 
     def _image_labels(self, inputs: _Inputs, matched: Tensor | None) -> Tensor:
         """The code of each hidden patch of a true pair (B, P), `IGNORE` elsewhere."""
@@ -318,6 +413,7 @@ class FlavaForPreTraining(nn.Module):
         self,
         inputs: _Inputs,
         wanted: Collection[Pass],
+        narrowing: Narrowing,
         *,
         head_mask: Mapping[str, Tensor] | None = None,
         **output: bool,
@@ -335,34 +431,44 @@ class FlavaForPreTraining(nn.Module):
         clean_ids, masked_ids = inputs.input_ids, inputs.input_ids_masked
         same_image, same_text = inputs.bool_masked_pos is None, masked_ids is None
         states: dict[Pass, EncoderOutput] = {}
-        if inputs.pixel_values is not None:
-            keep = inputs.image_attention_mask
-            if "image" in wanted or (same_image and "image_masked" in wanted):
-                states["image"] = self.image_encoder(inputs.pixel_values, keep=keep, **of_image)
-            if "image_masked" in wanted:
-                states["image_masked"] = (
-                    states["image"]
-                    if same_image
-                    else self.image_encoder(inputs.pixel_values, inputs.bool_masked_pos, keep=keep, **of_image)
-                )
+        pixels = inputs.pixel_values
+        if pixels is not None:
+            masked = "image_masked" in wanted and not same_image
+            clean = "image" in wanted or ("image_masked" in wanted and same_image)
+            around_image: dict[str, Any] = {"keep": inputs.image_attention_mask, **of_image}
+            if clean and masked and takes(self.image_encoder, "patches"):  # both cut the same patches
+                around_image["patches"] = self.image_encoder.cut(pixels)
+            if clean:
+                read = _reading(narrowing.summary("image", pixels.device))
+                states["image"] = self.image_encoder(pixels, **around_image, **read)
+            if masked:
+                read = _reading(narrowing.labels("image_masked", Streams.IMAGE_LABELS, first=self._prefix))
+                states["image_masked"] = self.image_encoder(pixels, inputs.bool_masked_pos, **around_image, **read)
+            elif "image_masked" in wanted:
+                states["image_masked"] = states["image"]
         around = (inputs.attention_mask, inputs.token_type_ids, inputs.position_ids)
         if clean_ids is not None and ("text" in wanted or (same_text and "text_masked" in wanted)):
-            states["text"] = self.text_encoder(clean_ids, *around, **of_text)
-        if "text_masked" in wanted and (masked_ids is not None or clean_ids is not None):
-            states["text_masked"] = (
-                states["text"] if masked_ids is None else self.text_encoder(masked_ids, *around, **of_text)
-            )
+            read = _reading(narrowing.summary("text", clean_ids.device))
+            states["text"] = self.text_encoder(clean_ids, *around, **of_text, **read)
+        if "text_masked" in wanted and masked_ids is not None:
+            read = _reading(narrowing.labels("text_masked", Streams.TEXT_LABELS))
+            states["text_masked"] = self.text_encoder(masked_ids, *around, **of_text, **read)
+        elif "text_masked" in wanted and clean_ids is not None:
+            states["text_masked"] = states["text"]
         for fused, image, text in (
             ("multimodal", "image", "text"),
             ("multimodal_masked", "image_masked", "text_masked"),
         ):
             if fused in wanted and self.fusion is not None and image in states and text in states:
+                whole = self._layout(states[image], states[text])
+                read, _ = narrowing.fused(fused, whole, states[image].pre_norm.device)
                 states[fused] = self.fusion(
                     states[image].pre_norm,
                     states[text].pre_norm,
                     inputs.image_attention_mask,
                     inputs.attention_mask,
                     **of_pair,
+                    **_reading(read),
                 )
         return states
 
@@ -405,6 +511,7 @@ class FlavaForPreTraining(nn.Module):
         states = self._run(
             inputs,
             wanted,
+            Narrowing(),
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
@@ -558,6 +665,11 @@ class FlavaForPreTraining(nn.Module):
         return loss
 
 
+def _reading(positions: Tensor | None) -> dict[str, Tensor]:
+    """The argument that tells an encoder which positions to give; none if all, which every encoder can."""
+    return {} if positions is None else {"read": positions}
+
+
 def _match_labels(labels: Tensor | None) -> Tensor | None:
     """Labels (B,) or (B, 1) as (B,) int64. Raises ValueError for anything but 0 (mismatch) and 1 (match)."""
     if labels is None:
@@ -577,5 +689,7 @@ def _check_batch_sizes(inputs: _Inputs) -> None:
     texts = inputs.input_ids if inputs.input_ids is not None else inputs.input_ids_masked
     images = inputs.pixel_values
     # An exported graph keeps a batch size that is read from `shape`; `len` would make it a constant.
+    if images is not None and inputs.attention_mask is not None and inputs.attention_mask.dim() == 3:
+        raise ValueError("an attention_mask (B, L, L) is for texts alone; pairs have one text a row")
     if images is not None and texts is not None and images.shape[0] != texts.shape[0]:
         raise ValueError(f"there are {images.shape[0]} images but {texts.shape[0]} texts; pairs have one text an image")

@@ -68,15 +68,18 @@ class TextTransformer(Transformer):
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         *,
+        read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> EncoderOutput:
         """Ids (B, L) to states (B, L, D).
 
-        ``keep`` (B, L) is false or 0 at padding; without it every token is real. ``token_type_ids`` (B, L) are all 0
+        ``keep`` (B, L) is false or 0 at padding; without it every token is real. (B, L, L) says of each token which
+        others it attends to, for several texts in one row. ``token_type_ids`` (B, L) are all 0
         and ``position_ids`` (B or 1, L) count from 0 unless given. ``head_mask`` (heads,) or
-        (depth, heads) multiplies the attention weights of each head. Raises ValueError if the text is too long.
+        (depth, heads) multiplies the attention weights of each head; ``read`` (R,) or (B, R) are the tokens whose
+        states are wanted, all if not given. Raises ValueError if the text is too long.
         """
         if ids.dim() != 2 or ids.shape[1] > self.length:
             raise ValueError(f"ids should be (B, L) with L at most {self.length}, not {tuple(ids.shape)}")
@@ -92,6 +95,7 @@ class TextTransformer(Transformer):
             states,
             keep_bias(keep, states.dtype),
             position_ids,
+            read=read,
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,

@@ -84,6 +84,8 @@ class VisionTransformer(Transformer):
         masked: Tensor | None = None,
         keep: Tensor | None = None,
         *,
+        patches: Tensor | None = None,
+        read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -92,30 +94,35 @@ class VisionTransformer(Transformer):
 
         ``masked`` (B, P) or (B, rows, columns) is true where a patch is hidden behind the mask token; ``keep`` (B, P)
         is false or 0 where a patch is not to be attended to; ``head_mask`` (heads,) or (depth, heads) multiplies the
-        attention weights of each head. Raises ValueError for pixels of the wrong shape, and for a mask where the
-        encoder was built without a mask token.
+        attention weights of each head. ``patches`` (B, P, D) is what `cut` made of the pixels, for a caller that has
+        it; ``read`` (R,) or (B, R) are the tokens whose states are wanted, all if not given. Raises ValueError for
+        pixels of the wrong shape, and for a mask where the encoder was built without a mask token.
         """
         grid = self._grid_of(pixels)
-        patches = self.patch_embedding(pixels)
+        cut = self.cut(pixels) if patches is None else patches
         if masked is not None:
             if self.mask_token is None:
                 raise ValueError("patches are masked, but this encoder was built with mask_token=False")
-            patches = torch.where(
-                self._per_patch(masked, patches, "masked").bool()[..., None], self.mask_token, patches
-            )
-        states = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
+            cut = torch.where(self._per_patch(masked, cut, "masked").bool()[..., None], self.mask_token, cut)
+        states = torch.cat([self.cls_token.expand(cut.shape[0], -1, -1), cut], dim=1)
         states = self.dropout(states + self.positions(grid))
         bias = None
         if keep is not None:
-            keep = self._per_patch(keep, patches, "keep").bool()
+            keep = self._per_patch(keep, cut, "keep").bool()
             bias = keep_bias(F.pad(keep, (self.prefix, 0), value=True), states.dtype)
         return self.run(
             states,
             bias,
+            read=read,
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
+
+    def cut(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, C, H, W) to projected patches (B, P, D), not yet masked. Raises ValueError for a wrong shape."""
+        self._grid_of(pixels)
+        return self.patch_embedding(pixels)
 
     def positions(self, grid: Grid) -> Tensor:
         """The position embeddings (1, 1 + P, D) of a grid, interpolated bicubically if it is not the encoder's own."""

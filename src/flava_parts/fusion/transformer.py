@@ -65,6 +65,7 @@ class FusionTransformer(Transformer):
         image_keep: Tensor | None = None,
         text_keep: Tensor | None = None,
         *,
+        read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -73,7 +74,8 @@ class FusionTransformer(Transformer):
 
         ``image_keep`` (B, P) and ``text_keep`` (B, L) are false or 0 at tokens that are not to be attended to; the
         text's is not looked at where ``mask_text_padding`` is false. ``head_mask`` (heads,) or (depth, heads)
-        multiplies the attention weights of each head.
+        multiplies the attention weights of each head; ``read`` (R,) or (B, R) are the positions whose states are
+        wanted, all if not given.
         """
         states = torch.cat([self.image_projection(image), self.text_projection(text)], dim=1)
         if self.cls_token is not None:
@@ -92,6 +94,7 @@ class FusionTransformer(Transformer):
         return self.run(
             states,
             bias,
+            read=read,
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,

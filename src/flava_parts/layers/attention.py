@@ -12,12 +12,25 @@ from torch.nn import functional as F
 def keep_bias(keep: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """A keep mask (B, N), true or 1 where a token is real, as what is added to the scores: (B, 1, 1, N).
 
-    The least finite number stands for "never", so that a row without any real token stays finite.
+    One for each token that attends, (B, N, N), becomes (B, 1, N, N). The least finite number stands for "never", so
+    that a row without any real token stays finite.
     """
     if keep is None:
         return None
     never = torch.finfo(dtype).min
-    return torch.zeros(keep.shape, dtype=dtype, device=keep.device).masked_fill(~keep.bool(), never)[:, None, None]
+    bias = torch.zeros(keep.shape, dtype=dtype, device=keep.device).masked_fill(~keep.bool(), never)
+    return bias[:, None, None] if keep.dim() == 2 else bias[:, None]
+
+
+def at(tokens: Tensor, positions: Tensor | None) -> Tensor:
+    """Tokens (B, N, ...) at positions (R,), the same in every row, or (B, R): (B, R, ...). All of them if None."""
+    if positions is None:
+        return tokens
+    if positions.dim() == 1:
+        return tokens.index_select(1, positions)
+    tokens = tokens.expand(positions.shape[0], *tokens.shape[1:])
+    trailing = tokens.shape[2:]
+    return tokens.gather(1, positions.reshape(*positions.shape, *(1 for _ in trailing)).expand(-1, -1, *trailing))
 
 
 class RelativePositions(nn.Module):
@@ -33,9 +46,12 @@ class RelativePositions(nn.Module):
         self.with_keys = with_keys
         self.distances = nn.Embedding(2 * length - 1, head_width)
 
-    def forward(self, query: Tensor, key: Tensor, positions: Tensor) -> Tensor:
-        """Queries and keys (B, heads, N, d) and positions (B or 1, N) to a bias (B, heads, N, N)."""
-        distance = positions[:, :, None] - positions[:, None, :] + self.length - 1
+    def forward(self, query: Tensor, key: Tensor, positions: Tensor, read: Tensor | None = None) -> Tensor:
+        """Queries (B, heads, R, d), keys (B, heads, N, d) and positions (B or 1, N) to a bias (B, heads, R, N).
+
+        ``read`` (R,) or (B, R) says which tokens the queries are of; all N if not given.
+        """
+        distance = at(positions, read)[:, :, None] - positions[:, None, :] + self.length - 1
         vectors = self.distances(distance)
         bias = torch.einsum("bhid,bijd->bhij", query, vectors.expand(query.shape[0], -1, -1, -1))
         if self.with_keys:
@@ -70,19 +86,23 @@ class Attention(nn.Module):
         bias: Tensor | None = None,
         positions: Tensor | None = None,
         *,
+        read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend; ``bias`` broadcasts to (B, heads, N, N). Also the weights (B, heads, N, N), if they are asked for.
 
+        ``read`` (R,) or (B, R) are the tokens that attend, all N if not given; what comes back is (B, R, D).
         ``head_mask`` (heads,) multiplies the weights of each head, after dropout.
         """
+        if bias is not None and bias.shape[2] > 1:
+            bias = at(bias.transpose(1, 2), read).transpose(1, 2)
         query, key, value = (
-            layer(states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
+            layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, tokens in ((self.query, at(states, read)), (self.key, states), (self.value, states))
         )
         if self.relative is not None and positions is not None:
-            distance_bias = self.relative(query, key, positions)
+            distance_bias = self.relative(query, key, positions, read)
             bias = distance_bias if bias is None else bias + distance_bias
         dropout = self.dropout if self.training else 0.0
         weights = None

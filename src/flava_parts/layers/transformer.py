@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .activation import activation as activation_of
-from .attention import Attention, RelativePositions
+from .attention import Attention, RelativePositions, at
 from .output import EncoderOutput
 
 
@@ -56,13 +56,19 @@ class Block(nn.Module):
         bias: Tensor | None = None,
         positions: Tensor | None = None,
         *,
+        read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         attended, weights = self.attention(
-            self.attention_norm(states), bias, positions, head_mask=head_mask, output_attentions=output_attentions
+            self.attention_norm(states),
+            bias,
+            positions,
+            read=read,
+            head_mask=head_mask,
+            output_attentions=output_attentions,
         )
-        states = states + self.dropout(attended)
+        states = at(states, read) + self.dropout(attended)
         return states + self.dropout(self.mlp(self.mlp_norm(states))), weights
 
 
@@ -124,19 +130,30 @@ class Transformer(nn.Module):
         bias: Tensor | None = None,
         positions: Tensor | None = None,
         *,
+        read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> EncoderOutput:
         """Embedded tokens (B, N, D) through all blocks.
 
-        ``head_mask`` (heads,), or (depth, heads) with a row a block, multiplies the attention weights of each head: 1
-        leaves it as it is, 0 silences it. Raises ValueError if it has another shape.
+        ``read`` (R,) or (B, R) are the tokens whose states are wanted; the last block leaves the others out, and what
+        comes back is (B, R, D). Without dropout they are what they would have been. ``head_mask`` (heads,), or (depth,
+        heads) with a row a block, multiplies the attention weights of each head: 1 leaves it as it is, 0 silences it.
+        Raises ValueError if it has another shape.
         """
         hidden_states = [states]
         attentions: list[Tensor] = []
-        for block, factors in zip(self.blocks, self._factors(head_mask, states.dtype), strict=True):
-            states, weights = block(states, bias, positions, head_mask=factors, output_attentions=output_attentions)
+        last = len(self.blocks) - 1
+        for index, (block, factors) in enumerate(zip(self.blocks, self._factors(head_mask, states.dtype), strict=True)):
+            states, weights = block(
+                states,
+                bias,
+                positions,
+                read=read if index == last else None,
+                head_mask=factors,
+                output_attentions=output_attentions,
+            )
             if output_hidden_states:
                 hidden_states.append(states)
             if weights is not None:
