@@ -84,7 +84,8 @@ def narrow(
 ) -> Narrowing:
     """What the passes that are ``able`` to leave something out have to give, if nobody but these losses reads them.
 
-    ``has_label`` says where labels are, (B, N) bool, ``stream_passes`` which pass gives a stream; a pass whose labelled positions it does not tell is given whole.
+    ``has_label`` says where labels are, (B, N) bool, ``stream_passes`` which pass gives a stream; a pass whose labelled
+    positions it does not tell is given whole.
     """
     passes: set[Pass] = set(able)
     streams = set(has_label)
