@@ -38,6 +38,7 @@ def compose(
             pair_masker=spec.pair_masker.build() if spec.pair_masker else None,
             losses=nn.ModuleDict({name: loss.build(wiring=wiring) for name, loss in spec.losses.items()}),
             readings={name: loss.reading for name, loss in spec.losses.items()},
+            stream_passes=wiring.stream_passes,
             special_ids=wiring.vocab.special,
             spec=spec,
         )

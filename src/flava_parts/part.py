@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 if TYPE_CHECKING:
     from .errors import Problem
+    from .facts import Provided, Stream
     from .registry import Registry
     from .wiring import Wiring
 
@@ -48,6 +49,11 @@ class PartSpec(Spec):
     def arguments(self) -> dict[str, Any]:
         """The fields without ``type``: keyword arguments for the implementation's constructor."""
         return {name: getattr(self, name) for name in type(self).model_fields if name != "type"}
+
+    @property
+    def streams(self) -> Mapping[Stream, Provided]:
+        """Streams that an encoder or fusion provides besides FLAVA's own; none by default."""
+        return {}
 
     def problems(self, wiring: Wiring) -> Iterable[Problem]:
         """Rules between this part and the others that are this part's own business; none by default.

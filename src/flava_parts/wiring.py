@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from .errors import Loc, Problem
-from .facts import STREAM_PASSES, Codes, ImageTokens, Layout, Modality, Pass, Size, Stream, Streams, TextTokens, Vocab
+from .facts import (
+    STREAM_PASSES,
+    Codes,
+    ImageTokens,
+    Layout,
+    Modality,
+    Pass,
+    Provided,
+    Size,
+    Stream,
+    Streams,
+    TextTokens,
+    Vocab,
+)
 from .inputs.vocabulary import read_vocabulary, vocab_of
 from .part import PartSpec
 from .spec import FlavaSpec, RunSpec
@@ -36,17 +49,27 @@ class Wiring:
     """The streams that the losses with a weight read."""
     passes: frozenset[Pass]
     """The encoder passes that lead to them."""
+    extra: Mapping[Stream, Provided] = field(default_factory=dict[Stream, Provided])
+    """The streams that encoders and fusion provide besides FLAVA's own."""
+
+    @property
+    def stream_passes(self) -> Mapping[Stream, Pass]:
+        """Which encoder pass each stream of states is taken from."""
+        return _passes(self.extra)
 
     @property
     def provides(self) -> frozenset[Stream]:
         """The streams that the filled slots can provide."""
         fused = _FUSED if self.layout is not None else frozenset[Stream]()
-        return _ALWAYS_THERE | fused | (frozenset({Streams.IMAGE_LABELS}) if self.codes is not None else frozenset())
+        coded = frozenset({Streams.IMAGE_LABELS}) if self.codes is not None else frozenset[Stream]()
+        return _ALWAYS_THERE | fused | coded | self.extra.keys()
 
     def stream_width(self, stream: Stream) -> int:
         """Channels (D) of a stream of states. Raises KeyError for one that nobody provides."""
         if stream in _FUSED and self.layout is not None:
             return self.layout.width
+        if stream in self.extra:
+            return self.extra[stream].width
         return {
             Streams.IMAGE_SUMMARY: self.image.width,
             Streams.MASKED_PATCHES: self.image.width,
@@ -72,6 +95,13 @@ def wire(spec: FlavaSpec, vocab: Vocab | None = None) -> Wiring:
         size = min(vocab.size, text.vocab_size)
         vocab = replace(vocab, size=size, continuations=frozenset(id for id in vocab.continuations if id < size))
     reads = frozenset(stream for loss in spec.losses.values() if loss.weight for stream in loss.reads)
+    extra = {
+        name: stream
+        for part in (spec.image_encoder, spec.text_encoder, spec.fusion)
+        if part is not None
+        for name, stream in part.streams.items()
+    }
+    passes = _passes(extra)
     return Wiring(
         image=image,
         text=text,
@@ -81,8 +111,13 @@ def wire(spec: FlavaSpec, vocab: Vocab | None = None) -> Wiring:
         image_size=spec.image_encoder.image_size,
         codebook_size=spec.codebook.image_size if spec.codebook else None,
         reads=reads,
-        passes=frozenset(STREAM_PASSES[stream] for stream in reads if stream in STREAM_PASSES),
+        passes=frozenset(passes[stream] for stream in reads if stream in passes),
+        extra=extra,
     )
+
+
+def _passes(extra: Mapping[Stream, Provided]) -> dict[Stream, Pass]:
+    return {**STREAM_PASSES, **{name: stream.run for name, stream in extra.items()}}
 
 
 def check(spec: FlavaSpec | RunSpec) -> list[Problem]:
