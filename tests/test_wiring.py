@@ -17,7 +17,7 @@ from flava_parts.loading import load_run, load_spec
 from flava_parts.losses.specs import GlobalContrastiveSpec, MIMSpec, MLMSpec
 from flava_parts.maskers.specs import BertTokenMaskerSpec, BlockMaskerSpec, WholeWordMaskerSpec
 from flava_parts.spec import FlavaSpec, RunSpec
-from flava_parts.train.specs import TrainSpec
+from flava_parts.train.specs import PretrainTrainSpec
 from flava_parts.wiring import check, problems, wire
 
 
@@ -208,7 +208,7 @@ def test_contrast_needs_two_rows():
 
     assert [
         "train.batch_size: contrastive and matching losses compare rows of a batch, so it has to hold at least 2"
-    ] == (errors(run_of(data=run.data.model_copy(update={"streams": streams}), train=TrainSpec(steps=1, batch_size=1))))
+    ] == (errors(run_of(data=run.data.model_copy(update={"streams": streams}), train=PretrainTrainSpec(steps=1, batch_size=1))))
 
 
 def test_a_loss_that_no_stream_feeds_is_a_warning():

@@ -19,7 +19,7 @@ from .maskers.specs import (
     TextMaskerSpec,
 )
 from .part import Slot, Spec
-from .train.specs import ConsoleSpec, FinetuneTrainSpec, JsonLinesSpec, ObserverSpec, TrainSpec
+from .train.specs import ConsoleSpec, FinetuneTrainSpec, JsonLinesSpec, ObserverSpec, PretrainTrainSpec
 
 
 class FlavaSpec(Spec):
@@ -57,7 +57,7 @@ class RunSpec(Spec):
     """The model."""
     data: DataSpec
     """What it learns from."""
-    train: TrainSpec
+    train: PretrainTrainSpec
     """How it is trained."""
     evaluate: Named[Slot[EvaluationSpec]] = {}
     """What is measured at the end, by name."""

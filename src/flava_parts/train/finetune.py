@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from ..compose import compose_classifier
-from ..data.collation import Use
 from ..data.keyed import keyed_generator
 from ..data.labelled import Labelled
 from ..data.loader import Batch
-from ..data.order import Order
+from ..data.order import Order, check_batch
+from ..data.reader import Use
 from ..data.sources.specs import SourceSpec
 from ..errors import InputError
 from ..evaluate.classification import measure
+from ..heads.classification import FlavaForClassification
 from ..inputs.processor import Processor
 from ..interop.finetuned import processor_of
 from ..interop.pretrained import load_stored
@@ -24,12 +26,12 @@ from ..loading import load_finetune
 from ..plugins import default_registry
 from ..registry import Registry
 from ..spec import FinetuneSpec
+from .beginning import new_state
 from .checkpoints.layout import SPEC
 from .claim import claim
 from .interruption import Interrupted, Interruption
 from .json_lines import METRICS, read_metrics
-from .layer_decay import layer_factors, scale_rates
-from .loop import State, train
+from .loop import train
 from .resume import checkpoint_of, go_on
 from .run import Outcome, alone_in, checkpoints_of, deterministic
 from .taking_over import completed, completed_from, take_over
@@ -83,34 +85,38 @@ def _finetune(
 
     processor, seed, size = processor_of(spec), spec.train.seed, spec.train.batch_size
     samples = _labelled(spec, spec.data.train, "data.train", processor)
+    order = Order(size=len(samples), key=(seed, "order", "train"))
     try:
-        order = Order(size=len(samples), batch_size=size, key=(seed, "order", "train"))
+        check_batch(len(samples), size)
     except InputError as error:
         raise InputError(f"data.train: {error}") from error
     held_out = _labelled(spec, spec.data.held_out, "data.held_out", processor) if spec.data.held_out else None
 
     def batch_of(step: int) -> Batch:
-        return Batch("train", None, samples.tensors(order.batch(step), keyed_generator(seed, "batch", step)))
+        indices = [place.sample for place in order.batch(step, size=size)]
+        return Batch("train", None, samples.tensors(indices, keyed_generator(seed, "batch", step)))
 
-    state = State(model=model, optimizer=spec.train.optimizer.build(model=model))
-    scale_rates(state.optimizer, model, layer_factors(model, spec.train.layer_decay))
+    state = new_state(model, spec.train, say=log)
     checkpoints = checkpoints_of(spec, folder, registry)
     if begun is not None:
         go_on(state, begun, checkpoints, say=log)
     observers = [observer.build(folder=folder) for observer in spec.observers.values()]
+    trained = model if state.average is None else cast(FlavaForClassification, state.average.module)
+    metrics: dict[str, float] = {}
+
+    def evaluate() -> Mapping[str, float]:
+        if held_out is not None:
+            measures = measure(trained, held_out, batch_size=size)
+            metrics.update({f"held_out/{name}": value for name, value in measures.items()})
+        return dict(metrics)
+
     with Interruption() as interruption:
         try:
-            if train(state, batch_of, spec.train, observers, checkpoints, interruption):
+            if train(state, batch_of, spec.train, observers, checkpoints, interruption, evaluate):
                 with interruption.at_once():
-                    metrics: dict[str, float] = {}
-                    if held_out is not None:
-                        measures = measure(model, held_out, batch_size=size)
-                        metrics = {f"held_out/{name}": value for name, value in measures.items()}
-                        for observer in observers:
-                            observer.evaluated({"step": state.step, **metrics})
                     return Outcome(complete=True, step=state.step, metrics=metrics, pictures=_draw(folder))
         except Interrupted:
-            pass  # while the finished model was measured
+            pass  # while the finished model was drawn
     return Outcome(complete=False, step=state.step, metrics={}, pictures=(), signal=interruption.signal)
 
 

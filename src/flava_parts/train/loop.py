@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from ..data.keyed import keyed_generator
 from ..data.loader import Batch
+from ..model import FlavaForPreTraining
+from .accumulation import Piece, Totals, pieces
+from .average import AVERAGE, average_tensors, put_average
+from .blocks import compile_blocks, freeze, recompute
 from .checkpoints.layout import file_of
 from .checkpoints.loading import Checkpoint
 from .checkpoints.saving import Checkpoints
 from .checkpoints.tensor_files import check_fit
+from .divergence import DivergedError, Divergence
+from .grad_cache import cached_gradients
 from .interruption import Interrupted, Interruption
 from .layer_decay import FACTOR
 from .observers import Observer
 from .optimizer_state import optimizer_scalars, optimizer_state, optimizer_tensors, put_scalars
-from .specs import TrainSpec
+from .precision import Precision, keep_exact
+from .proposals import Weights
+from .specs import PretrainTrainSpec, TrainSpec
+from .throughput import Throughput
 
 
 @dataclass
@@ -33,14 +43,26 @@ class State:
     optimizer: Optimizer
     step: int = 0
     """Updates made so far."""
+    average: AveragedModel | None = None
+    """The moving average of the model's weights, if there is one."""
+    weights: Weights | None = None
+    """The weights of the losses, if they can change."""
+    precision: Precision = field(default_factory=Precision)
+    """How matrices are multiplied, and the scale of the losses."""
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors by group and name; each group becomes a file of a checkpoint, ``<group>.safetensors``."""
-        return {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.model, self.optimizer)}
+        groups = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.model, self.optimizer)}
+        return groups if self.average is None else {**groups, AVERAGE: average_tensors(self.average)}
 
     def facts(self) -> dict[str, Any]:
         """All else, as JSON has it; goes into a checkpoint's `state.json`."""
-        return {"step": self.step, "param_groups": optimizer_scalars(self.optimizer)}
+        return {
+            "step": self.step,
+            "param_groups": optimizer_scalars(self.optimizer),
+            "precision": self.precision.facts(),
+            "proposed": {} if self.weights is None else dict(self.weights.proposed),
+        }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become what `tensors` and `facts` told when the checkpoint was written.
@@ -52,9 +74,14 @@ class State:
         model, optimizer = (checkpoint.tensors.get(group, {}) for group in ("model", "optimizer"))
         check_fit(model, self.model, place=str(place / file_of("model")), exactly=True)
         averages = optimizer_state(self.model, self.optimizer, optimizer, place=str(place / file_of("optimizer")))
+        if self.average is not None:
+            put_average(checkpoint.tensors.get(AVERAGE, {}), self.average, place=str(place / file_of(AVERAGE)))
         self.model.load_state_dict(model)
         self.optimizer.load_state_dict(averages)
         put_scalars(checkpoint.facts.get("param_groups", ()), self.optimizer)
+        self.precision.restore(checkpoint.facts.get("precision", {}))
+        if self.weights is not None:
+            self.weights.proposed.update(checkpoint.facts.get("proposed", {}))
         self.step = checkpoint.facts["step"]
 
 
@@ -65,61 +92,123 @@ def train(
     observers: Sequence[Observer],
     checkpoints: Checkpoints,
     interruption: Interruption,
+    evaluate: Callable[[], Mapping[str, float]] = dict,
 ) -> bool:
     """Train until ``spec.steps`` updates are made, or someone interrupts. True if the run is complete.
 
     ``batch_of`` gives the batch of a step, counted from 0: whatever is random in it follows from the step alone.
-    In both cases the last thing done is a checkpoint.
+    ``evaluate`` measures the model as it is then, every ``spec.evaluate_every`` steps and at the end.
+    In both cases the last thing done is a checkpoint. Raises DivergedError, after a checkpoint, if an update's loss or
+    gradient is not finite and ``spec.non_finite`` is ``stop``.
     """
     schedule = spec.schedule.build(steps=spec.steps)
-    model, optimizer = state.model, state.optimizer
+    model, optimizer, precision = state.model, state.optimizer, state.precision
     model.train()
     device = next(model.parameters()).device
+    throughput = Throughput(device, precision.dtype)
+    divergence = Divergence(checkpoints.folder.parent, spike=spec.spike)
+    if precision.dtype != torch.float32:
+        keep_exact(model)
+    if spec.recompute:
+        recompute(model)
+    if spec.compile:
+        compile_blocks(model)
+
+    def forward(piece: Piece, **asked: Any) -> Any:
+        key = (spec.seed, "dropout", state.step, *([piece.number] if piece.number else []))
+        torch.manual_seed(keyed_generator(*key).initial_seed())
+        with precision.autocast():
+            return model(**piece.inputs, **asked)
+
+    def measured() -> Mapping[str, float]:
+        """The evaluation that is due after this step, if one is."""
+        due = state.step == spec.steps or (spec.evaluate_every and state.step and state.step % spec.evaluate_every == 0)
+        with interruption.at_once():
+            measures = evaluate() if due else {}
+        for observer in observers if measures else ():
+            observer.evaluated({"step": state.step, **measures})
+        return measures
 
     for observer in observers:
         observer.begin(step=state.step, steps=spec.steps)
+    measures: Mapping[str, float] = {}
+    complete = False
     try:
+        measures = measured()  # of the step that a run goes on from, again: observers have forgotten it
         while state.step < spec.steps and not checkpoints.ranks.any_failed(interruption.asked):
             began = time.perf_counter()
             step = state.step
             with interruption.at_once():
+                freeze(model, spec.freeze_until, step)
+                values = state.weights.apply(step) if state.weights is not None else {}
                 batch = batch_of(step)
                 inputs = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
                 asked = {} if batch.losses is None else {"losses": batch.losses}
                 loaded = time.perf_counter()
 
-                torch.manual_seed(keyed_generator(spec.seed, "dropout", step).initial_seed())
-                output = model(**inputs, **asked)
                 optimizer.zero_grad(set_to_none=True)
-                output.loss.backward()
+                with throughput.counting(batch.stream):
+                    if isinstance(spec, PretrainTrainSpec) and spec.grad_cache:
+                        parts = list(pieces(inputs, spec.accumulate))
+                        totals = cached_gradients(
+                            cast(FlavaForPreTraining, model), parts, batch.losses, forward, precision.scale
+                        )
+                    else:
+                        totals = Totals()
+                        for piece in pieces(inputs, spec.accumulate):
+                            output = forward(piece, **asked)
+                            precision.scale(output.loss * piece.share).backward()
+                            totals.add(output, piece.share)
+                precision.unscale(optimizer)
                 norm = nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm or float("inf"))
             # From here on the state changes: update, record and checkpoint of a step are made together or not at all.
             rate = spec.optimizer.learning_rate * schedule(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get(FACTOR, 1.0)
-            optimizer.step()
+            record: dict[str, float | int | str] = {
+                "step": step + 1,
+                "stream": batch.stream,
+                "loss": totals.loss.item(),
+                **{f"loss/{name}": loss.item() for name, loss in totals.losses.items()},
+                "gradient_norm": norm.item(),
+                "learning_rate": rate,
+                **{f"value/{number}": value for number, value in values.items()},
+                "images": len(inputs.get("pixel_values", ())),
+            }
+            trouble = divergence.reason(record, is_overflow=precision.may_overflow)
+            if trouble == "spike":
+                record["trouble"] = divergence.write(trouble, record, batch.samples)
+            elif trouble is not None:
+                left = checkpoints.save(state.tensors(), state.facts(), measures)
+                said = divergence.write(trouble, record, batch.samples, checkpoint=left)
+                if spec.non_finite == "stop":
+                    raise DivergedError(said)
+                precision.leave_out()
+                record |= {"trouble": said, "skipped": 1}
+            if trouble in (None, "spike"):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group.get(FACTOR, 1.0)
+                if precision.step(optimizer) and state.average is not None:
+                    state.average.update_parameters(model)
             state.step += 1
 
             seconds = time.perf_counter() - began
-            record = {
-                "step": state.step,
-                "stream": batch.stream,
-                "loss": output.loss.item(),
-                **{f"loss/{name}": loss.item() for name, loss in output.losses.items()},
-                "gradient_norm": norm.item(),
-                "learning_rate": rate,
-                "images": len(inputs.get("pixel_values", ())),
+            record |= {
                 "seconds": seconds,
                 "data_share": (loaded - began) / seconds,
+                "mfu": throughput.share(batch.stream, seconds),
+                "memory": throughput.memory(),
             }
             for observer in observers:
                 observer.stepped(record)
+            if state.weights is not None:
+                state.weights.listen(observers)
+            measures = measured()
             if spec.checkpoint_every and state.step % spec.checkpoint_every == 0:
-                checkpoints.save(state.tensors(), state.facts())
+                checkpoints.save(state.tensors(), state.facts(), measures)
+        complete = state.step >= spec.steps
     except Interrupted:
-        pass  # in the middle of a step that nobody has seen yet
+        pass  # in the middle of a step that nobody has seen yet, or of an evaluation
     finally:
         for observer in observers:
             observer.end()
-    checkpoints.save(state.tensors(), state.facts())
-    return state.step >= spec.steps
+    checkpoints.save(state.tensors(), state.facts(), measures)
+    return complete

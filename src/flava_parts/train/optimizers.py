@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
 from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+ENCODERS = ("image_encoder", "text_encoder", "fusion")
+"""The parts of a model whose linear layers are hidden ones: states go in, states come out."""
+
+HIDDEN = "hidden"
+"""The key of an optimiser's group under which stands whether its matrices are orthogonalised."""
 
 
 def adamw(
@@ -13,12 +23,87 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.1,
-) -> torch.optim.AdamW:
+) -> AdamW:
     """AdamW over the parameters that ask for gradients; only matrices of linear and convolution layers decay."""
-    matrices = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if id(p) in matrices], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if id(p) not in matrices], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=eps, fused=True)
+    decayed, plain = split(trainable(model), matrices(model.modules()))
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return AdamW(groups, lr=learning_rate, betas=betas, eps=eps, fused=True)
+
+
+def muon(
+    *,
+    model: nn.Module,
+    learning_rate: float = 1e-3,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    iterations: int = 5,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.1,
+) -> MuonWithAdamW:
+    """Muon over the matrices of the encoders' and the fusion's linear layers, AdamW over all else that is trained.
+
+    Muon's updates are scaled to the size of AdamW's (Liu et al. 2025, Moonlight), so that both have one learning rate.
+    """
+    hidden_layers = [layer for name, layer in model.named_modules() if name.partition(".")[0] in ENCODERS]
+    linear = [layer for layer in hidden_layers if isinstance(layer, nn.Linear)]
+    hidden, rest = split(trainable(model), matrices(linear))
+    decayed, plain = split(rest, matrices(model.modules()))
+    return MuonWithAdamW(
+        Muon(
+            [{"params": hidden, HIDDEN: True}],
+            lr=learning_rate,
+            momentum=momentum,
+            nesterov=nesterov,
+            ns_steps=iterations,
+            weight_decay=weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        AdamW(
+            [
+                {"params": decayed, "weight_decay": weight_decay, HIDDEN: False},
+                {"params": plain, "weight_decay": 0.0, HIDDEN: False},
+            ],
+            lr=learning_rate,
+            betas=betas,
+            eps=eps,
+            fused=True,
+        ),
+    )
+
+
+class MuonWithAdamW(Optimizer):
+    """One optimiser to whoever holds it: its groups and averages are those of a Muon and an AdamW together."""
+
+    def __init__(self, muon: Muon, adamw: AdamW) -> None:
+        self._parts: tuple[tuple[bool, Optimizer], ...] = ((True, muon), (False, adamw))
+        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One update of every parameter that has a gradient."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for hidden, optimizer in self._parts:
+            # Groups may have been split, and a checkpoint brings new ones: this object's are the ones that count.
+            optimizer.param_groups = [group for group in self.param_groups if group[HIDDEN] is hidden]
+            optimizer.state = self.state
+            optimizer.step()
+        return loss
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that ask for gradients."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def matrices(layers: Iterable[nn.Module]) -> set[int]:
+    """The identities of the weights of linear and convolution layers, which multiply; no norm, bias or embedding."""
+    return {id(layer.weight) for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)}
+
+
+def split(parameters: Iterable[nn.Parameter], chosen: set[int]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Those whose identity was chosen, and the others, both in order."""
+    both: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    for parameter in parameters:
+        both[id(parameter) not in chosen].append(parameter)
+    return both

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,19 +19,22 @@ from ..data.loader import Batch, Batches
 from ..errors import FlavaPartsError
 from ..evaluate.retrieval import RetrievalResult
 from ..inputs.processor import Processor
+from ..interop.saving import save_pretrained
 from ..model import FlavaForPreTraining
 from ..plugins import default_registry
 from ..registry import Registry
 from ..spec import FinetuneSpec, RunSpec
 from ..writing import to_yaml
+from .average import AVERAGE
+from .beginning import initialize, new_state
 from .checkpoints.layout import CHECKPOINTS, SPEC
 from .checkpoints.run_lock import LOCK, run_lock
 from .checkpoints.saving import Checkpoints
 from .checkpoints.surroundings import surroundings
 from .claim import claim
+from .course import Course
 from .interruption import Interrupted, Interruption
-from .loop import State, train
-from .observers import Observer
+from .loop import train
 from .resume import checkpoint_of, go_on
 
 CODEBOOK_IMAGES = 2000
@@ -163,7 +166,7 @@ def _left(
 ) -> tuple[Path, ...]:
     """What a complete run leaves besides checkpoints: its pictures, and the averaged model if there is one."""
     if spec.train.ema is not None:
-        rmtree(folder / AVERAGE, ignore_errors=True)  # of the same run, when it had fewer steps
+        shutil.rmtree(folder / AVERAGE, ignore_errors=True)  # of the same run, when it had fewer steps
         save_pretrained(model, folder / AVERAGE, processor=processor)
     from ..report.pictures import draw_pictures  # matplotlib takes a second, and only here
 

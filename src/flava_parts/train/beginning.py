@@ -1,0 +1,51 @@
+"""What a run begins with: optimiser, precision, averages, and parts that were trained before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..heads.classification import FlavaForClassification
+from ..heads.specs import EncoderSlot
+from ..interop.pretrained import load_part
+from ..model import FlavaForPreTraining
+from .average import moving_average
+from .checkpoints.tensor_files import put_tensors
+from .course import Course
+from .layer_decay import layer_factors, scale_rates
+from .loop import State
+from .precision import Precision, faster
+from .proposals import Weights
+from .specs import TrainSpec
+
+
+def new_state(
+    model: FlavaForPreTraining | FlavaForClassification,
+    spec: TrainSpec,
+    *,
+    course: Course | None = None,
+    say: Callable[[str], None],
+) -> State:
+    """The state of a run before its first step. ``course`` says which numbers of a pretrained model change."""
+    device = next(model.parameters()).device
+    optimizer = spec.optimizer.build(model=model)
+    scale_rates(optimizer, model, layer_factors(model, spec.layer_decay, spec.rates))
+    choice = faster(device) if spec.precision == "auto" else spec.precision
+    if spec.precision == "auto":
+        say(f"products of matrices in {choice}, which is faster here")
+    return State(
+        model=model,
+        optimizer=optimizer,
+        average=None if spec.ema is None else moving_average(model, spec.ema),
+        weights=None if course is None else Weights(model, course),
+        precision=Precision(choice, device),
+    )
+
+
+def initialize(model: FlavaForPreTraining, sources: Mapping[EncoderSlot, str]) -> None:
+    """Give parts of a new model the weights that they have elsewhere, by slot.
+
+    Raises InputError for a source that cannot be read, lacks the part, or has one of another shape.
+    """
+    for slot, source in sources.items():
+        part = load_part(source, slot)
+        put_tensors(part.state_dict(), getattr(model, slot), place=f"train.initialize.{slot}: {source}")
