@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import AddedToken
-from transformers import AutoProcessor, BertTokenizer, FlavaProcessor, PreTrainedTokenizerFast
+from transformers import (
+    AutoImageProcessor,
+    AutoProcessor,
+    BertTokenizer,
+    FlavaImageProcessor,
+    FlavaProcessor,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.flava.image_processing_pil_flava import FlavaImageProcessorPil
 
 from flava_parts.codebooks.specs import DVAESpec
@@ -22,7 +29,7 @@ from flava_parts.encoders.specs import TextTransformerSpec, ViTSpec
 from flava_parts.errors import FlavaPartsError, InputError, SpecError
 from flava_parts.inputs.pretrained import read_processor, write_processor
 from flava_parts.inputs.processor import Processor
-from flava_parts.inputs.settings import TokenizerSettings
+from flava_parts.inputs.settings import ImageProcessorSettings, TokenizerSettings
 from flava_parts.inputs.views import Views
 from flava_parts.inputs.wordpiece import WordPiece
 from flava_parts.maskers.specs import RandomMaskerSpec
@@ -76,11 +83,13 @@ def save_words(folder: Path, tokens: tuple[str, ...] = TOKENS, **options: object
     return tokenizer
 
 
-def same(theirs: FlavaProcessor, ours: Processor, **call: object) -> None:
-    """Both processors give the same bits for pictures and texts."""
+def same(
+    theirs: FlavaProcessor, ours: Processor, images_kwargs: dict[str, object] | None = None, **call: object
+) -> None:
+    """Both processors give the same bits for pictures and texts, ours told ``images_kwargs`` besides."""
     asked = {"return_codebook_pixels": True, "padding": True, "truncation": True, "max_length": 12, **call}
     expected = theirs(images=IMAGES, text=TEXTS, **asked, return_tensors="pt")
-    actual = ours(IMAGES, TEXTS, **asked)
+    actual = ours(IMAGES, TEXTS, **asked, images_kwargs=images_kwargs)
 
     assert set(expected) == set(actual)
     for name in expected:
@@ -112,7 +121,7 @@ STORED = st.fixed_dictionaries(
     optional={
         "size": st.one_of(SIDE, st.fixed_dictionaries({"shortest_edge": SIDE})),
         "default_to_square": st.booleans(),
-        "resample": st.integers(0, 5),
+        "resample": st.integers(0, 3),
         "do_center_crop": st.just(True),
         "crop_size": SIDE,
         "do_rescale": st.booleans(),
@@ -145,14 +154,16 @@ CASES = st.fixed_dictionaries(
 def test_what_either_writes_the_other_reads(tmp_path_factory, stored: dict[str, object], cases: dict) -> None:
     """Theirs to ours, and on to theirs again, by name and by `AutoProcessor`: the same bits each time."""
     theirs, ours = tmp_path_factory.mktemp("theirs"), tmp_path_factory.mktemp("ours")
-    processor = FlavaProcessor(FlavaImageProcessorPil(**stored), save_words(theirs, **cases))
+    stored = {"resample": 3, **stored}
+    processor = FlavaProcessor(FlavaImageProcessor(**stored), save_words(theirs, **cases))
     processor.save_pretrained(theirs)
     read = read_processor(theirs)
     write_processor(read, ours)
 
     same(processor, read)
-    same(FlavaProcessor(FlavaImageProcessorPil.from_pretrained(ours), BertTokenizer.from_pretrained(ours)), read)
-    same(AutoProcessor.from_pretrained(ours, backend="pil"), read)
+    same(FlavaProcessor(FlavaImageProcessor.from_pretrained(ours), BertTokenizer.from_pretrained(ours)), read)
+    same(AutoProcessor.from_pretrained(ours), read)
+    same(AutoProcessor.from_pretrained(ours, backend="pil"), read, images_kwargs={"backend": "pil"})
     assert read.settings == read_processor(ours).settings
     assert read.tokenizer.settings == read_processor(ours).tokenizer.settings
     same(processor, read_processor(ours))
@@ -165,10 +176,41 @@ def test_older_forms_are_read(tmp_path: Path, content: dict[str, object]) -> Non
     (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in TOKENS), encoding="utf-8")
     (tmp_path / "special_tokens_map.json").write_text(json.dumps({"cls_token": {"content": "[CLS]"}}), encoding="utf-8")
     pictures = {name: value for name, value in content.items() if value is not None and not name.endswith("_type")}
-    theirs = FlavaProcessor(FlavaImageProcessorPil(**pictures), BertTokenizer(str(tmp_path / "vocab.txt")))
+    theirs = FlavaProcessor(FlavaImageProcessor(**pictures), BertTokenizer(str(tmp_path / "vocab.txt")))
 
     same(theirs, read_processor(tmp_path))
     assert read_processor(tmp_path).tokenizer.length == 512
+
+
+@pytest.mark.parametrize("name", ["FlavaImageProcessor", "FlavaImageProcessorFast", "FlavaImageProcessorPil", None])
+def test_the_back_end_is_the_one_that_transformers_loads(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    """torchvision, unless a name says Pillow, which transformers never writes and reads as the other."""
+    kind = {"feature_extractor_type": "FlavaFeatureExtractor"} if name is None else {"image_processor_type": name}
+    edit(saved / "processor_config.json", image_processor=kind)
+    loaded = AutoImageProcessor.from_pretrained(saved)
+    read = read_processor(saved).settings.backend
+
+    assert "torchvision" == loaded.backend
+    assert ("pil" if name == "FlavaImageProcessorPil" else "torchvision") == read
+    monkeypatch.setattr("flava_parts.inputs.pretrained.has_lanczos", lambda: False)  # an older torchvision
+    assert ("torchvision" if name == "FlavaImageProcessorFast" else "pil") == read_processor(saved).settings.backend
+
+
+@pytest.mark.parametrize("backend", ["pil", "torchvision"])
+def test_the_back_end_is_kept(tmp_path: Path, backend: str) -> None:
+    """By a key of our own; and for version 4 of transformers by the name of its class."""
+    views = Views(ImageProcessorSettings(backend=backend))
+    write_processor(Processor(tokenizer=WordPiece.of(TOKENS, TokenizerSettings()), views=views), tmp_path)
+    written = json.loads((tmp_path / "preprocessor_config.json").read_text(encoding="utf-8"))
+
+    assert backend == read_processor(tmp_path).settings.backend
+    assert {"pil": "FlavaImageProcessor", "torchvision": "FlavaImageProcessorFast"}[backend] == written[
+        "image_processor_type"
+    ]
+    assert "backend" not in written  # an attribute that transformers cannot set
+    same(AutoProcessor.from_pretrained(tmp_path, backend=backend), read_processor(tmp_path))
 
 
 def test_the_newer_file_wins(saved: Path) -> None:
@@ -201,7 +243,7 @@ def test_other_special_tokens_are_named_in_the_files(tmp_path: Path) -> None:
     FlavaProcessor(FlavaImageProcessorPil(), theirs).save_pretrained(tmp_path)
     ours = read_processor(tmp_path)
 
-    same(FlavaProcessor(FlavaImageProcessorPil(), theirs), ours)
+    same(FlavaProcessor(FlavaImageProcessor(), theirs), ours)
     assert ours.tokenizer.vocab.pad == theirs.pad_token_id
 
 

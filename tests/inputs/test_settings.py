@@ -46,7 +46,7 @@ def test_names_and_defaults_are_those_of_transformers() -> None:
     known = {name for name in theirs._valid_kwargs_names if name not in others}
     ours = ImageProcessorSettings()
 
-    assert known | {"exact_mask_patches"} == set(ImageProcessorSettings.model_fields)
+    assert known | {"exact_mask_patches", "backend"} == set(ImageProcessorSettings.model_fields)
     for name in known - {"do_convert_rgb", "data_format"}:
         expected, actual = getattr(theirs, name), getattr(ours, name)
         if isinstance(actual, TargetSize):

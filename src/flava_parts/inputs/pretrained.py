@@ -19,7 +19,8 @@ from ..errors import InputError, Mark, SpecError
 from ..messages import show
 from ..part import Spec
 from .processor import Processor, other_masker
-from .settings import ImageProcessorSettings, Token, TokenizerSettings, changed
+from .settings import Backend, ImageProcessorSettings, Token, TokenizerSettings, changed
+from .torchvision_view import has_lanczos
 from .views import Views, settings_of
 from .vocabulary import read_vocabulary
 from .wordpiece import WordPiece
@@ -40,12 +41,17 @@ UNLIMITED = 1_000_000_000
 POSITIONS = 512
 """The longest text, in tokens, where no file and no model says one: BERT's, and flava-full's."""
 
-IMAGE_PROCESSORS = (
-    "FlavaImageProcessor",
-    "FlavaImageProcessorFast",
-    "FlavaImageProcessorPil",
-    "FlavaFeatureExtractor",
-)
+IMAGE_PROCESSORS: dict[str, Backend | None] = {
+    "FlavaImageProcessor": None,
+    "FlavaFeatureExtractor": None,
+    "FlavaImageProcessorFast": "torchvision",
+    "FlavaImageProcessorPil": "pil",
+}
+"""Names under which FLAVA's settings of pictures are saved, and the back end that a name says, if it says one."""
+
+BACKEND = "image_processor_backend"
+"""The key, ours, under which the back end is written: transformers writes the same name for both."""
+
 BERT_TOKENIZERS = ("BertTokenizer", "BertTokenizerFast")
 OTHER_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Names under which a BERT tokenizer is saved too; then tokenizer.json says how texts are normalised."""
@@ -94,6 +100,9 @@ class AddedEntry(Spec):
 def read_processor(folder: str | Path, model: FlavaSpec | None = None) -> Processor:
     """The processor that transformers saved into a folder, in its forms of version 4 and 5.
 
+    Pictures are resized by the back end that transformers 5 would load: torchvision, wherever it has Lanczos' filter,
+    whichever class was saved. What this package wrote says whose it is.
+
     model: what the processor is for. Where no file says how pictures become tensors, that follows from the model.
 
     Raises `InputError` for files that are missing, damaged or of another architecture, and `SpecError`, with all of
@@ -121,6 +130,7 @@ def read_processor(folder: str | Path, model: FlavaSpec | None = None) -> Proces
 def write_processor(processor: Processor, folder: str | Path) -> None:
     """Leave a processor in a folder as transformers reads it, versions 4 and 5: `FlavaProcessor.from_pretrained`.
 
+    For version 4 the class is the one of the back end; version 5 loads torchvision unless told ``backend="pil"``.
     What transformers' files have no word for stays behind: the text masker, and an image masker of other than blocks.
     A grid of patches that is no square is written as [rows, columns], which only this package draws masks over.
     """
@@ -156,11 +166,17 @@ def write_processor(processor: Processor, folder: str | Path) -> None:
 
 def _written(settings: ImageProcessorSettings) -> dict[str, Any]:
     """Picture settings as transformers' files hold them."""
-    values = settings.model_dump(exclude_none=True)
+    values = settings.model_dump(exclude={"backend"}, exclude_none=True) | {BACKEND: settings.backend}
     for prefix, view in (("", settings.view), ("codebook_", settings.codebook_view)):
         if view is not None and view.crop is not None and view.crop_size is None:
             values[f"{prefix}crop_size"] = view.size.entries()
-    return {**values, "image_processor_type": "FlavaImageProcessor"}
+    fast = settings.backend == "torchvision"
+    return {**values, "image_processor_type": "FlavaImageProcessorFast" if fast else "FlavaImageProcessor"}
+
+
+def usual_backend() -> Backend:
+    """The back end that transformers chooses for FLAVA's pictures where it is not told one."""
+    return "torchvision" if has_lanczos() else "pil"
 
 
 def _picture_settings(folder: Path, model: FlavaSpec | None) -> tuple[Path, ImageProcessorSettings]:
@@ -174,10 +190,11 @@ def _picture_settings(folder: Path, model: FlavaSpec | None) -> tuple[Path, Imag
             raise InputError(f"{path}: {key} is a block of settings, not {show(block)}")
         entries = cast(dict[str, Any], block)
         kind = entries.get("image_processor_type") or entries.get("feature_extractor_type")
-        if kind is not None and kind not in IMAGE_PROCESSORS:
+        if kind is not None and kind not in tuple(IMAGE_PROCESSORS):
             raise InputError(f"{path}: the settings of {show(kind)}; FLAVA's are those of FlavaImageProcessor")
         given = {name: value for name, value in entries.items() if name not in NO_SETTINGS}
-        return path, changed(ImageProcessorSettings(), given, where=f"{path}: ")
+        backend = given.pop(BACKEND, None) or IMAGE_PROCESSORS.get(kind) or usual_backend()
+        return path, changed(ImageProcessorSettings(), {"backend": backend, **given}, where=f"{path}: ")
     if model is None:
         raise InputError(f"{folder}: holds neither {PICTURES} nor {BOTH}; give a folder with one, or the model")
     from .specs import ViewsSpec

@@ -117,6 +117,8 @@ PerChannel = Number | Annotated[tuple[Number, ...], Field(strict=False), MinLen(
 """One number for each channel, or one for all."""
 PositivePerChannel = Deviation | Annotated[tuple[Deviation, ...], Field(strict=False), MinLen(1)]
 Patches = Annotated[int, Ge(1), Le(256)]
+Backend = Literal["pil", "torchvision"]
+"""Who resizes: Pillow, or torchvision. Most of their pixels are equal or one grey level of 255 apart, few are more."""
 PatchGrid = Patches | Annotated[tuple[Patches, Patches], Field(strict=False)]
 """Patches of a side, or (rows, columns)."""
 
@@ -124,6 +126,7 @@ PatchGrid = Patches | Annotated[tuple[Patches, Patches], Field(strict=False)]
 class ViewSettings(Spec):
     """How one picture becomes one view, step by step: resize, crop, rescale, normalise, map."""
 
+    backend: Backend
     do_resize: bool
     size: TargetSize
     resample: Filter
@@ -148,8 +151,10 @@ class ViewSettings(Spec):
 
 
 class ImageProcessorSettings(Spec):
-    """How pictures become tensors: FlavaImageProcessor's parameters, names and defaults, and three of our own."""
+    """How pictures become tensors: FlavaImageProcessor's parameters, names and defaults, and two of our own."""
 
+    backend: Backend = "pil"
+    """Who resizes: Pillow, as FlavaImageProcessorPil, or torchvision, as FlavaImageProcessor. Ours."""
     do_resize: bool = True
     """Whether the picture is resized to ``size``."""
     size: Target = TargetSize(height=224, width=224)
@@ -253,8 +258,9 @@ class ImageProcessorSettings(Spec):
         return None if self.codebook_size is None else self._view("codebook_")
 
     def _view(self, prefix: str, **own: Any) -> ViewSettings:
-        names = ViewSettings.model_fields.keys() - own.keys()
-        return ViewSettings.model_construct(**own, **{name: getattr(self, prefix + name) for name in names})
+        names = ViewSettings.model_fields.keys() - own.keys() - {"backend"}
+        values = {name: getattr(self, prefix + name) for name in names}
+        return ViewSettings.model_construct(**own, **values, backend=self.backend)
 
 
 class TextSettings(Spec):

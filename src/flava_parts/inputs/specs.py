@@ -69,3 +69,5 @@ class ViewsSpec(Spec):
     """In training: probability that both views are mirrored."""
     background: Annotated[int, Ge(0), Le(255)] = 255
     """Grey level behind transparent pictures."""
+    backend: Literal["pil", "torchvision"] = "pil"
+    """Who resizes: Pillow, or torchvision, as the two image processors of transformers do."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError
-from .pictures import eight_bits
+from .pictures import Channels, Picture
 from .settings import MAX_PIXELS, ViewSettings
 
 LOGIT_LAPLACE_EPS = 0.1
 """The dVAE's pixels lie between this and 1 - this (Ramesh et al. 2021, appendix A.3)."""
+
+Opened = Image.Image | NDArray[Any]
+"""A picture of 8 bits a channel, or pixels (H, W, C)."""
 
 
 class Crop(NamedTuple):
@@ -31,14 +34,21 @@ class Crop(NamedTuple):
 WHOLE = Crop(0.0, 0.0, 1.0, 1.0, flip=False)
 
 
-class View:
-    """Pictures to one of their views. Value by value what transformers' FlavaImageProcessorPil gives."""
+class View(ABC):
+    """Pictures to one of their views. The back ends, its subclasses, differ in their arithmetic and their rounding."""
 
     def __init__(self, settings: ViewSettings) -> None:
         self.settings = settings
 
-    def __call__(self, picture: Image.Image | NDArray[Any], crop: Crop = WHOLE) -> NDArray[np.float32]:
-        """The view (C, H, W) of a crop of a picture: 8 bits a channel, or floats (H, W, C) on a scale of their own.
+    @abstractmethod
+    def opened(self, picture: Picture, *, background: int, channels: Channels | None, convert: bool) -> Opened:
+        """The picture as it is called with; where nothing is rescaled, floats stay on the scale that they came in.
+
+        With ``convert`` it is RGB, transparent parts over the background. Raises `InputError` as `rgb` does.
+        """
+
+    def __call__(self, picture: Opened, crop: Crop = WHOLE) -> NDArray[np.float32]:
+        """The view (C, H, W) of a crop of an opened picture.
 
         Raises `InputError` if a side would have no pixel, or mean and deviation are those of other channels.
         """
@@ -54,40 +64,33 @@ class View:
             np.take(table[:, channel], pixels[..., channel], out=view[channel], mode="clip")
         return view
 
-    def _placed(self, picture: Image.Image | NDArray[Any], crop: Crop) -> NDArray[Any]:
+    @abstractmethod
+    def _resized(self, picture: Opened, crop: Crop) -> NDArray[Any]:
+        """The pixels (H, W) or (H, W, C) of a crop in the size that the settings have."""
+
+    @abstractmethod
+    def _toned(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (..., C) on the scale of the view. In the arithmetic of the reference, so that bits agree."""
+
+    @abstractmethod
+    def _margin(self, missing: int) -> int:
+        """How many of the missing rows or columns go before a picture that is smaller than its crop."""
+
+    def _placed(self, picture: Opened, crop: Crop) -> NDArray[Any]:
         """The pixels (H, W, C) that the view shows, values as they were."""
         pixels = self._resized(picture, crop) if self.settings.do_resize else np.asarray(picture)
         if pixels.ndim == 2:
             pixels = pixels[..., None]
         if self.settings.crop is not None:
-            pixels = _middle(pixels, self.settings.crop)
+            pixels = self._middle(pixels, self.settings.crop)
         return pixels[:, ::-1] if crop.flip else pixels
 
-    def _resized(self, picture: Image.Image | NDArray[Any], crop: Crop) -> NDArray[Any]:
-        image, unit = (picture, False) if isinstance(picture, Image.Image) else eight_bits(picture)
-        box = (crop.left * image.width, crop.top * image.height, crop.right * image.width, crop.bottom * image.height)
-        height, width = self.settings.size.fitted(box[3] - box[1], box[2] - box[0])
-        if not 0 < height * width <= MAX_PIXELS:
-            raise InputError(f"a picture of {image.height}x{image.width} cannot be resized to {height}x{width}")
-        pixels = np.asarray(image.resize((width, height), Image.Resampling(self.settings.resample), box))
-        return _times(pixels, 1 / 255) if unit else pixels
-
-    def _toned(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values (..., C) on the scale of the view. In the arithmetic of the reference, so that bits agree."""
-        settings = self.settings
-        if settings.do_rescale:
-            values = _times(values, settings.rescale_factor)
-        if settings.do_normalize:
-            if not np.issubdtype(values.dtype, np.floating):
-                values = values.astype(np.float32)
-            mean, std = (
-                np.array(self._channels(name, values.shape[-1]), dtype=values.dtype)
-                for name in ("image_mean", "image_std")
-            )
-            values = (values - mean) / std
-        if settings.do_map_pixels:
-            values = (1 - 2 * LOGIT_LAPLACE_EPS) * values + LOGIT_LAPLACE_EPS
-        return values
+    def _fitted(self, height: float, width: float) -> tuple[int, int]:
+        """(height, width) that a picture, or a crop of it, is resized to."""
+        rows, columns = self.settings.size.fitted(height, width)
+        if not 0 < rows * columns <= MAX_PIXELS:
+            raise InputError(f"a picture of {height:.0f}x{width:.0f} cannot be resized to {rows}x{columns}")
+        return rows, columns
 
     def _channels(self, name: str, channels: int) -> Sequence[float]:
         values: float | tuple[float, ...] = getattr(self.settings, name)
@@ -97,25 +100,21 @@ class View:
             )
         return values if isinstance(values, tuple) else (values,) * channels
 
+    def _middle(self, pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+        """The middle of pixels (H, W, C), with zeros around it where they are smaller."""
+        (source_rows, rows), (source_columns, columns) = (
+            self._span(*sides) for sides in zip(pixels.shape, size, strict=False)
+        )
+        if pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]:
+            return pixels[source_rows, source_columns]
+        canvas = np.zeros((*size, pixels.shape[2]), dtype=pixels.dtype)
+        canvas[rows, columns] = pixels[source_rows, source_columns]
+        return canvas
 
-def _times(values: NDArray[Any], factor: float) -> NDArray[np.float32]:
-    return (values.astype(np.float64) * factor).astype(np.float32)
-
-
-def _middle(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """The middle of pixels (H, W, C), with zeros around it where they are smaller."""
-    (source_rows, rows), (source_columns, columns) = (_span(*sides) for sides in zip(pixels.shape, size, strict=False))
-    if pixels.shape[0] >= size[0] and pixels.shape[1] >= size[1]:
-        return pixels[source_rows, source_columns]
-    canvas = np.zeros((*size, pixels.shape[2]), dtype=pixels.dtype)
-    canvas[rows, columns] = pixels[source_rows, source_columns]
-    return canvas
-
-
-def _span(have: int, want: int) -> tuple[slice, slice]:
-    """Along one side: what is taken of the picture, and where it goes."""
-    if have >= want:
-        first = (have - want) // 2
-        return slice(first, first + want), slice(0, want)
-    first = ceil((want - have) / 2)
-    return slice(0, have), slice(first, first + have)
+    def _span(self, have: int, want: int) -> tuple[slice, slice]:
+        """Along one side: what is taken of the picture, and where it goes."""
+        if have >= want:
+            first = (have - want) // 2
+            return slice(first, first + want), slice(0, want)
+        first = self._margin(want - have)
+        return slice(0, have), slice(first, first + have)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Generator, Tensor
 
 from ..errors import InputError, Problem
 from ..facts import Grid, pair
-from .pictures import Picture, as_it_is, own_floats, rgb
-from .settings import ImageProcessorSettings, TargetSize, ViewSettings
-from .view import WHOLE, Crop, View
+from .pictures import Picture
+from .pil_view import PilView
+from .settings import Backend, ImageProcessorSettings, TargetSize, ViewSettings
+from .torchvision_view import TorchvisionView
+from .view import WHOLE, Crop, Opened, View
 
 if TYPE_CHECKING:
     from ..spec import FlavaSpec
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 NARROWEST, WIDEST = 3 / 4, 4 / 3
 """How much a training crop may change a picture's ratio of width to height."""
+
+
+_VIEWS: dict[Backend, type[View]] = {"pil": PilView, "torchvision": TorchvisionView}
+
+
+Draws = Generator | Tensor
+"""Where the randomness of B crops and flips comes from: a generator, or the (B, 5) float64 numbers in [0, 1) themselves."""
 
 
 class TwoViews(NamedTuple):
@@ -56,7 +64,7 @@ class Views:
         return cls(settings_of(model, views), views.crop_scale, views.flip, views.background)
 
     def __call__(
-        self, pictures: Sequence[Picture], generator: Generator | None = None, *, codebook: bool = True
+        self, pictures: Sequence[Picture], generator: Draws | None = None, *, codebook: bool = True
     ) -> TwoViews:
         """The views of B pictures: whole ones, or, with a generator, of one random crop and flip for each picture.
 
@@ -71,28 +79,34 @@ class Views:
             torch.from_numpy(self.stacked(codebook_pixels, self.settings.codebook_view)) if asked else None,
         )
 
-    def codebook_view(self, pictures: Sequence[Picture]) -> Tensor:
-        """The codebook's view (B, 3, h, w) alone, of whole pictures."""
-        view = self._codebook()
-        return torch.from_numpy(self.stacked([self._seen(view, picture, WHOLE) for picture in pictures], view))
+    def codebook_view(self, pictures: Sequence[Picture], draws: Draws | None = None) -> Tensor:
+        """The codebook's view (B, 3, h, w) alone: of whole pictures, or, with ``draws``, of one random crop each."""
+        view = view_of(self._codebook())
+        crops = [WHOLE] * len(pictures) if draws is None else self._draw(len(pictures), draws)
+        seen = [
+            self._laid_out(view(self._opened(view, picture), crop))
+            for picture, crop in zip(pictures, crops, strict=True)
+        ]
+        return torch.from_numpy(self.stacked(seen, view.settings))
 
     def arrays(
-        self, pictures: Sequence[Picture], generator: Generator | None = None, *, codebook: bool = True
+        self, pictures: Sequence[Picture], generator: Draws | None = None, *, codebook: bool = True
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """As calling gives them, but one array a view: of B pictures for the encoder, and for the codebook if asked."""
-        views = [self.settings.view, *([self._codebook()] if codebook else [])]
-        if generator is not None and not all(view.do_resize for view in views):
+        views = [view_of(self.settings.view), *([view_of(self._codebook())] if codebook else [])]
+        if generator is not None and not all(view.settings.do_resize for view in views):
             raise InputError(
                 "a random crop has to be resized; leave do_resize and codebook_do_resize on, or augment off"
             )
         crops = [WHOLE] * len(pictures) if generator is None else self._draw(len(pictures), generator)
         found: list[list[NDArray[np.float32]]] = [[], []]
         for picture, crop in zip(pictures, crops, strict=True):
-            kept: dict[bool, Image.Image | NDArray[Any]] = {}  # both views mostly start from the same pixels
+            kept: dict[bool, Opened] = {}  # both views mostly start from the same pixels
             for view, seen in zip(views, found, strict=False):
-                if view.do_rescale not in kept:
-                    kept[view.do_rescale] = self._opened(picture, rescales=view.do_rescale)
-                seen.append(self._laid_out(View(view)(kept[view.do_rescale], crop)))
+                rescales = view.settings.do_rescale
+                if rescales not in kept:
+                    kept[rescales] = self._opened(view, picture)
+                seen.append(self._laid_out(view(kept[rescales], crop)))
         return found[0], found[1]
 
     def stacked(self, arrays: Sequence[NDArray[np.float32]], view: ViewSettings | None) -> NDArray[np.float32]:
@@ -114,24 +128,23 @@ class Views:
             raise InputError("a codebook's view was asked for, but the model has no codebook")
         return view
 
-    def _seen(self, view: ViewSettings, picture: Picture, crop: Crop) -> NDArray[np.float32]:
-        return self._laid_out(View(view)(self._opened(picture, rescales=view.do_rescale), crop))
-
-    def _opened(self, picture: Picture, *, rescales: bool) -> Image.Image | NDArray[Any]:
-        """The picture as `View` takes it. Where nothing is rescaled, floats stay on the scale that they came in."""
-        channels, convert = self.settings.input_data_format, self.settings.do_convert_rgb
-        floats = None if rescales else own_floats(picture, self.background, channels, convert=convert)
-        if floats is not None:
-            return floats
-        return rgb(picture, self.background, channels) if convert else as_it_is(picture, channels)
+    def _opened(self, view: View, picture: Picture) -> Opened:
+        return view.opened(
+            picture,
+            background=self.background,
+            channels=self.settings.input_data_format,
+            convert=self.settings.do_convert_rgb,
+        )
 
     def _laid_out(self, view: NDArray[np.float32]) -> NDArray[np.float32]:
         """A view (..., C, H, W) with its channels where the settings have them."""
         return view if self.settings.data_format == "channels_first" else np.moveaxis(view, -3, -1)
 
-    def _draw(self, count: int, generator: Generator) -> list[Crop]:
+    def _draw(self, count: int, generator: Draws) -> list[Crop]:
         """Crops of ``count`` pictures: area uniform, ratio log-uniform among those that fit, place and flip."""
-        area, ratio, left, top, flip = torch.rand(count, 5, generator=generator, dtype=torch.float64).unbind(1)
+        if isinstance(generator, Generator):
+            generator = torch.rand(count, 5, generator=generator, dtype=torch.float64)
+        area, ratio, left, top, flip = generator.unbind(1)
         smallest, largest = self.crop_scale
         area = smallest + (largest - smallest) * area
         narrowest, widest = area.clamp(min=NARROWEST).log(), area.reciprocal().clamp(max=WIDEST).log()
@@ -140,6 +153,11 @@ class Views:
         left, top = left * (1 - width), top * (1 - height)
         edges = torch.stack([left, top, left + width, top + height]).clamp(max=1)
         return [Crop(*crop) for crop in zip(*edges.tolist(), (flip < self.flip).tolist(), strict=True)]
+
+
+def view_of(settings: ViewSettings) -> View:
+    """The view that the settings describe, made by their back end."""
+    return _VIEWS[settings.backend](settings)
 
 
 def settings_of(model: FlavaSpec, views: ViewsSpec) -> ImageProcessorSettings:
@@ -153,6 +171,7 @@ def settings_of(model: FlavaSpec, views: ViewsSpec) -> ImageProcessorSettings:
     return ImageProcessorSettings(
         size=_rectangle(model.image_encoder.image_size),
         crop_size=None,
+        backend=views.backend,
         image_mean=views.mean,
         image_std=views.std,
         input_size_patches=grid.rows if grid.rows == grid.columns else (grid.rows, grid.columns),
