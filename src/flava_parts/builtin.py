@@ -13,7 +13,18 @@ from .plugins import hookimpl
 def flava_parts_specs() -> list[type[PartSpec]]:
     """Every spec of this package."""
     from .codebooks.specs import DVAESpec, KMeansSpec
-    from .data.sources.specs import EmojiSpec, GlossesSpec, ImageFolderSpec
+    from .data.sources.specs import (
+        CocoCaptionsSpec,
+        EmojiSpec,
+        GlossesSpec,
+        HFDatasetSpec,
+        ImageFolderSpec,
+        ParquetSpec,
+        PicturesSpec,
+        ShardsSpec,
+        TableSpec,
+        TextsSpec,
+    )
     from .encoders.specs import TextTransformerSpec, ViTSpec
     from .evaluate.specs import ProbeSpec, RetrievalSpec, ZeroShotSpec
     from .fusion.specs import FusionTransformerSpec
@@ -27,7 +38,22 @@ def flava_parts_specs() -> list[type[PartSpec]]:
         RandomMaskerSpec,
         WholeWordMaskerSpec,
     )
-    from .train.specs import AdamWSpec, ConsoleSpec, JsonLinesSpec, WarmupCosineSpec
+    from .train.specs import (
+        AdamWSpec,
+        ConsoleSpec,
+        ConstantSpec,
+        CsvSpec,
+        JsonLinesSpec,
+        MLflowSpec,
+        MuonSpec,
+        PiecewiseSpec,
+        TensorBoardSpec,
+        TrackioSpec,
+        WandbSpec,
+        WarmupCosineSpec,
+        WarmupLinearSpec,
+        WSDSpec,
+    )
 
     return [
         ViTSpec,
@@ -52,10 +78,27 @@ def flava_parts_specs() -> list[type[PartSpec]]:
         EmojiSpec,
         GlossesSpec,
         ImageFolderSpec,
+        PicturesSpec,
+        TextsSpec,
+        TableSpec,
+        CocoCaptionsSpec,
+        ShardsSpec,
+        ParquetSpec,
+        HFDatasetSpec,
         AdamWSpec,
+        MuonSpec,
         WarmupCosineSpec,
+        WarmupLinearSpec,
+        WSDSpec,
+        ConstantSpec,
+        PiecewiseSpec,
         ConsoleSpec,
         JsonLinesSpec,
+        CsvSpec,
+        TensorBoardSpec,
+        WandbSpec,
+        MLflowSpec,
+        TrackioSpec,
         RetrievalSpec,
         ZeroShotSpec,
         ProbeSpec,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +21,9 @@ from .settings import MAX_PIXELS
 FORMATS = ("JPEG", "PNG", "WEBP")
 """What is read from files and bytes; Pillow's rarer decoders stay out of reach."""
 
+MAX_BYTES = 4 * MAX_PIXELS
+"""Larger files are not read: more than the pixels themselves take."""
+
 Picture = Image.Image | NDArray[Any] | Tensor | str | Path | bytes
 """A Pillow image, pixels, a file's path, or a file's content."""
 
@@ -26,19 +31,60 @@ Channels = Literal["channels_first", "channels_last", "none"]
 """Where pixels have their channels: (C, H, W), (H, W, C), or nowhere, (H, W)."""
 
 
+class PictureError(InputError):
+    """A file that holds no picture that can be used.
+
+    reason: ``missing-file``, ``not-a-file``, ``empty-file``, ``too-large``, ``not-a-picture`` (of none of `FORMATS`),
+    ``truncated`` or ``damaged``.
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 def open_picture(source: str | Path | bytes) -> Image.Image:
     """The decoded picture of a JPEG, PNG or WebP file, given by path or content; its first frame if it moves.
 
-    Raises `InputError` if it cannot be read, is of another format, is damaged or cut off, or has over 64 megapixels,
+    Raises `PictureError` if it cannot be read, is of another format, is damaged or cut off, or has over 64 megapixels,
     which its header says before anything is decoded.
     """
-    with (
-        _decoding("picture" if isinstance(source, bytes) else str(source)),
-        io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file,
-    ):
-        picture = Image.open(file, formats=FORMATS)
+    name = "picture" if isinstance(source, bytes) else str(source)
+    content = source if isinstance(source, bytes) else read_picture(source)
+    with _decoding(name, content):
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
         _load(picture)
     return picture
+
+
+def read_picture(path: str | Path) -> bytes:
+    """The content of a picture's file, which nobody has looked into yet.
+
+    Raises `PictureError` if there is no such file, if it is a pipe or a device, which might never end, or if it has
+    over `MAX_BYTES`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = "missing-file" if isinstance(error, (FileNotFoundError, ValueError)) else "not-a-file"
+        raise PictureError(f"{path}: no picture could be read ({_said_by(error)})", reason) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            kind = "Is a directory" if stat.S_ISDIR(found.st_mode) else "not a file"
+            raise PictureError(f"{path}: no picture could be read ({kind})", "not-a-file")
+        if found.st_size > MAX_BYTES:
+            raise PictureError(f"{path}: more than {MAX_BYTES // 1_000_000} MB; make it smaller", "too-large")
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.readall()
+    finally:
+        os.close(descriptor)
+
+
+def rgb_or_rgba(picture: Image.Image) -> NDArray[np.uint8]:
+    """The picture upright, (H, W, 4) if it has transparency, else (H, W, 3), uint8. Raises `InputError` as `rgb`."""
+    upright = _upright(picture)
+    return np.asarray(upright.convert("RGBA") if upright.has_transparency_data else rgb(upright, 255))
 
 
 def rgb(picture: Picture, background: int, channels: Channels | None = None) -> Image.Image:
@@ -149,17 +195,31 @@ def channels_last(pixels: NDArray[Any] | Tensor, channels: Channels | None = Non
 
 
 @contextmanager
-def _decoding(name: str) -> Generator[None, None, None]:
-    """Everything that goes wrong while a picture is opened and decoded, as an `InputError` that names it."""
+def _decoding(name: str, content: bytes | None = None) -> Generator[None, None, None]:
+    """Everything that goes wrong while a picture is opened and decoded, as a `PictureError` that names it."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{name}: more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller") from error
+        message = f"{name}: more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller"
+        raise PictureError(message, "too-large") from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{name}: not the beginning of a JPEG, PNG or WebP picture") from error
+        reason = "empty-file" if content == b"" else "truncated" if _is_short_webp(content) else "not-a-picture"
+        raise PictureError(f"{name}: not the beginning of a JPEG, PNG or WebP picture", reason) from error
     except Exception as error:  # on damaged files the decoders raise whatever their code runs into
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{name}: no picture could be read ({reason})") from error
+        message = f"{name}: no picture could be read ({_said_by(error)})"
+        cut_off = "truncated" in str(error).lower() or _is_short_webp(content)
+        raise PictureError(message, "truncated" if cut_off else "damaged") from error
+
+
+def _said_by(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
+
+
+def _is_short_webp(content: bytes | None) -> bool:
+    """Whether the length in a WebP header says that bytes are missing; the decoder itself does not say so."""
+    if content is None or content[:4] != b"RIFF":
+        return False
+    return int.from_bytes(content[4:8], "little") + 8 > len(content)
 
 
 def _load(picture: Image.Image) -> None:

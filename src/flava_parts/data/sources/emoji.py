@@ -14,8 +14,8 @@ from torch import Generator
 
 from ...inputs.pictures import open_picture
 from .sample import Sample
+from .shard import Shard
 from .specs import EMOJI_GROUPS
-from .tar import Tar
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 HELD_OUT = 205
@@ -31,17 +31,18 @@ class Emoji:
 
     def __init__(self, *, split: Literal["train", "held_out"] = "train", tags: int = 3) -> None:
         self.tags = tags
-        noto, twemoji = (Tar(SAMPLES / f"emoji-{vendor}.tar") for vendor in ("noto", "twemoji"))
-        concepts = sorted(twemoji.stems)
+        noto, twemoji = (Shard.scan(str(SAMPLES / f"emoji-{vendor}.tar")) for vendor in ("noto", "twemoji"))
+        drawn = {stem: number for number, stem in enumerate(twemoji.index.stems)}
+        concepts = sorted(drawn)
         random.Random(0).shuffle(concepts)
         held_out = concepts[:HELD_OUT]
         if split == "held_out":
-            self._places = [(twemoji, stem) for stem in held_out]
+            self._places = [(twemoji, drawn[stem]) for stem in held_out]
         else:
-            kept = set(twemoji.stems).difference(held_out)
-            self._places = [(noto, stem) for stem in noto.stems]
-            self._places += [(twemoji, stem) for stem in twemoji.stems if stem in kept]
-        self._records: list[dict[str, Any]] = [json.loads(tar.read(stem, "json")) for tar, stem in self._places]
+            kept = set(drawn).difference(held_out)
+            self._places = [(noto, number) for number in range(len(noto.index))]
+            self._places += [(twemoji, number) for stem, number in drawn.items() if stem in kept]
+        self._records: list[dict[str, Any]] = [json.loads(self._member(index, "json")) for index in range(len(self))]
         self._pictures: dict[int, NDArray[np.uint8]] = {}
 
     def __len__(self) -> int:
@@ -49,7 +50,7 @@ class Emoji:
 
     def sample(self, index: int, generator: Generator | None = None) -> Sample:
         """Key ``vendor/codepoints``, picture (64, 64, 4) and caption; with a generator, the caption and random tags."""
-        _, stem = self._places[index]
+        shard, number = self._places[index]
         record = self._records[index]
         words = [record["caption"]]
         if generator is not None and self.tags:
@@ -57,7 +58,7 @@ class Emoji:
             count = int(torch.randint(min(self.tags, len(tags)) + 1, (), generator=generator))
             words += [tags[i] for i in torch.randperm(len(tags), generator=generator)[:count].tolist()]
         return Sample(
-            key=f"{record['vendor']}/{stem}",
+            key=f"{record['vendor']}/{shard.index.stems[number]}",
             image=self._picture(index),
             text=", ".join(words),
             labels=(EMOJI_GROUPS.index(record["group"]),),
@@ -66,8 +67,11 @@ class Emoji:
     def _picture(self, index: int) -> NDArray[np.uint8]:
         picture = self._pictures.get(index)
         if picture is None:
-            tar, stem = self._places[index]
-            picture = np.array(open_picture(tar.read(stem, "webp")).convert("RGBA"))
+            picture = np.array(open_picture(self._member(index, "webp")).convert("RGBA"))
             picture.flags.writeable = False  # it is handed out again and again
             self._pictures[index] = picture
         return picture
+
+    def _member(self, index: int, suffix: str) -> bytes:
+        shard, number = self._places[index]
+        return shard.read({suffix: shard.index.members(number)[suffix]})[suffix]

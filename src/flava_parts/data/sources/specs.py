@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import NonNegativeInt
+from annotated_types import MinLen
+from pydantic import Field, NonNegativeInt, model_validator
 
 from ...facts import Modality
-from ...part import PartSpec
+from ...part import PartSpec, fault
 
 if TYPE_CHECKING:
+    from .coco_captions import CocoCaptions
     from .emoji import Emoji
     from .glosses import Glosses
+    from .hf_dataset import HFDataset
     from .image_folder import ImageFolder
+    from .parquet import Parquet
+    from .pictures import Pictures
+    from .shards import Shards
     from .source import Source
+    from .table import Table
+    from .texts import Texts
+
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+SomeNames = Annotated[tuple[str, ...], Field(strict=False), MinLen(1)]
 
 EMOJI_GROUPS = (
     "activities",
@@ -107,3 +118,186 @@ class ImageFolderSpec(SourceSpec):
         from .image_folder import ImageFolder
 
         return ImageFolder(**self.arguments())
+
+
+class PicturesSpec(SourceSpec):
+    """The pictures in a folder, without classes."""
+
+    type: Literal["flava.pictures"] = "flava.pictures"
+    folder: str
+    """The folder, relative to where the command runs. JPEG, PNG and WebP are read, in deeper folders too."""
+
+    @property
+    def provides(self) -> frozenset[Modality]:
+        return frozenset({"image"})
+
+    def build(self) -> Pictures:
+        from .pictures import Pictures
+
+        return Pictures(**self.arguments())
+
+
+class TextsSpec(SourceSpec):
+    """The lines of text files, or a field of JSON lines."""
+
+    type: Literal["flava.texts"] = "flava.texts"
+    files: str
+    """The files, such as `news/*.txt` or `part-{00..31}.jsonl`, relative to where the command runs."""
+    fields: SomeNames = ("text",)
+    """The fields of .jsonl files that hold a text; the first that has one gives it."""
+    min_words: NonNegativeInt = 0
+    """Texts of fewer words cannot be used."""
+
+    @property
+    def provides(self) -> frozenset[Modality]:
+        return frozenset({"text"})
+
+    def build(self) -> Texts:
+        from .texts import Texts
+
+        return Texts(**self.arguments())
+
+
+class RowsSpec(SourceSpec):
+    """A source whose samples are rows with cells."""
+
+    captions: Names = ("caption",)
+    """The columns of captions; the first that has one of enough words gives the row's. Lists count."""
+    min_words: NonNegativeInt = 0
+    """Captions of fewer words do not count, and rows without another are left out (the paper's YFCC: 3)."""
+    where: dict[str, str] = {}
+    """The values that columns must have, such as `{language: en}`; other rows are left out."""
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> RowsSpec:
+        if not self.provides:
+            raise fault("captions", "without captions and without pictures there is nothing to read")
+        return self
+
+
+class TableSpec(RowsSpec):
+    """A table of captions (CSV, TSV or JSON lines) beside a folder of pictures."""
+
+    type: Literal["flava.table"] = "flava.table"
+    file: str
+    """The .csv, .tsv or .jsonl file, relative to where the command runs. Rows of one picture are one sample."""
+    folder: str
+    """The folder that the pictures lie in, relative to where the command runs."""
+    picture: str = "picture"
+    """The column with a picture's name, or a pattern of columns: `{subreddit}/{image_id}.jpg`, `{image_id:012}.jpg`."""
+    columns: Names = ()
+    """The names of the columns, if the file's first line does not have them."""
+
+    @property
+    def provides(self) -> frozenset[Modality]:
+        return _provided(image=True, text=bool(self.captions))
+
+    def build(self) -> Table:
+        from .table import Table
+
+        return Table(**self.arguments())
+
+
+class CocoCaptionsSpec(SourceSpec):
+    """Pictures and captions in COCO's JSON format: images and annotations, several captions a picture."""
+
+    type: Literal["flava.coco_captions"] = "flava.coco_captions"
+    file: str
+    """The JSON file, such as captions_train2017.json, relative to where the command runs."""
+    folder: str
+    """The folder that the pictures lie in, relative to where the command runs."""
+
+    @property
+    def provides(self) -> frozenset[Modality]:
+        return frozenset({"image", "text"})
+
+    def build(self) -> CocoCaptions:
+        from .coco_captions import CocoCaptions
+
+        return CocoCaptions(**self.arguments())
+
+
+class ShardsSpec(SourceSpec):
+    """Tar files in the WebDataset layout, each with an index: any sample is one reading."""
+
+    type: Literal["flava.shards"] = "flava.shards"
+    shards: str
+    """The files, such as `cc3m/{00000..00331}.tar` or `s3://bucket/*.tar`, relative to where the command runs."""
+    pictures: bool = True
+    """Whether samples have a picture: a member .jpg, .jpeg, .png or .webp."""
+    captions: Names = ("json.captions", "txt")
+    """The members of captions, or `json.<field>`; the first that has one of enough words gives the sample's."""
+    min_words: NonNegativeInt = 0
+    """Captions of fewer words do not count, and samples without another cannot be used; `data pack` leaves them out."""
+    where: dict[str, str] = {}
+    """The values that fields of the member .json must have; other samples cannot be used, and `data pack` as above."""
+    labels: Names = ()
+    """The names of the classes that the numbers in a member .cls stand for; without them it is not read."""
+
+    @property
+    def provides(self) -> frozenset[Modality]:
+        return _provided(image=self.pictures, text=bool(self.captions))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.labels
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> ShardsSpec:
+        if not self.provides:
+            raise fault("captions", "without captions and without pictures there is nothing to read")
+        return self
+
+    def build(self) -> Shards:
+        from .shards import Shards
+
+        return Shards(**self.arguments())
+
+
+class ParquetSpec(RowsSpec):
+    """Rows of Parquet files; needs the extra `parquet`."""
+
+    type: Literal["flava.parquet"] = "flava.parquet"
+    files: str
+    """The files, such as `train-*.parquet`, relative to where the command runs."""
+    picture: str | None = "image"
+    """The column of pictures: the contents of files, alone or as `bytes`, or names in the folder; null without."""
+    folder: str | None = None
+    """The folder that the pictures lie in, where the column holds their names."""
+
+    @property
+    def provides(self) -> frozenset[Modality]:
+        return _provided(image=self.picture is not None, text=bool(self.captions))
+
+    def build(self) -> Parquet:
+        from .parquet import Parquet
+
+        return Parquet(**self.arguments())
+
+
+class HFDatasetSpec(RowsSpec):
+    """A data set that Hugging Face's datasets saved to disk; needs the extra `datasets`."""
+
+    type: Literal["flava.hf_dataset"] = "flava.hf_dataset"
+    folder: str
+    """What `save_to_disk` wrote, relative to where the command runs; nothing is downloaded."""
+    picture: str | None = "image"
+    """The column of pictures; null without."""
+
+    @property
+    def provides(self) -> frozenset[Modality]:
+        return _provided(image=self.picture is not None, text=bool(self.captions))
+
+    def build(self) -> HFDataset:
+        from .hf_dataset import HFDataset
+
+        return HFDataset(**self.arguments())
+
+
+def _provided(*, image: bool, text: bool) -> frozenset[Modality]:
+    held: set[Modality] = set()
+    if image:
+        held.add("image")
+    if text:
+        held.add("text")
+    return frozenset(held)

@@ -1,0 +1,115 @@
+"""A file of bytes that may be far away: read in ranges, from any process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from uuid import uuid4
+
+from ...errors import InputError
+
+
+class ByteFile:
+    """A file, by its path or by the address of an object store, such as ``s3://bucket/shard.tar``.
+
+    Ranges are read by their place, so processes that were forked from each other can share it; a process that it was
+    sent to opens it anew. Addresses need the extra ``remote`` (fsspec, and its package for the kind of store).
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies in an object store."""
+        return is_remote(self.path)
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are. Raises InputError if there is no such file."""
+        with _naming(self.path):
+            return int(store(self.path).size(self.path)) if self.is_remote else os.stat(self._opened()).st_size
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from ``start`` up to ``stop``; fewer where the file ends before. Raises InputError."""
+        with _naming(self.path):
+            if self.is_remote:
+                return cast(bytes, store(self.path).cat_file(self.path, start=start, end=stop))
+            content = os.pread(self._opened(), stop - start, start)
+            while len(content) < stop - start:  # one call gives at most 2 GiB
+                more = os.pread(self._opened(), stop - start - len(content), start + len(content))
+                if not more:
+                    break
+                content += more
+            return content
+
+    def stream(self) -> BinaryIO:
+        """The file from its beginning, to be closed by the caller. Raises InputError."""
+        with _naming(self.path):
+            return cast(BinaryIO, store(self.path).open(self.path, "rb")) if self.is_remote else open(self.path, "rb")
+
+    def replace(self, content: bytes) -> None:
+        """Make this the content: whoever reads the file finds all of the old or all of the new. Raises InputError."""
+        with _naming(self.path):
+            if self.is_remote:
+                store(self.path).pipe_file(self.path, content)
+                return
+            hidden = Path(f"{self.path}.{uuid4().hex}.tmp")
+            try:
+                with hidden.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(hidden, self.path)
+            except BaseException:
+                hidden.unlink(missing_ok=True)
+                raise
+
+    def close(self) -> None:
+        """Give the file back to the system; reading opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # os itself may be gone when Python ends
+        if self._descriptor is not None:
+            close(self._descriptor)
+
+    def __reduce__(self) -> tuple[type[ByteFile], tuple[str]]:
+        return (ByteFile, (self.path,))
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        return self._descriptor
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is an address of an object store."""
+    return "://" in path
+
+
+def store(path: str) -> Any:
+    """fsspec's file system for an address, made anew in each process. Raises InputError if its package is missing."""
+    try:
+        import fsspec  # pyright: ignore[reportMissingTypeStubs]
+
+        return fsspec.filesystem(path.partition("://")[0])
+    except ImportError as error:
+        raise InputError(f"{path}: needs {error.name or error}; pip install 'flava-parts[remote]'") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+@contextmanager
+def _naming(path: str) -> Generator[None]:
+    """What goes wrong with a file, as one line with its name."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read or written ({reason})") from error

@@ -1,0 +1,78 @@
+"""One sample as it is stored: a picture's file that nobody has decoded, all captions, and labels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Generator
+
+from ...inputs.pictures import PictureError, open_picture, rgb_or_rgba
+from .bad_sample import BadSampleError
+from .sample import Sample
+
+
+class Record(NamedTuple):
+    """What is stored of one sample."""
+
+    key: str
+    """What the sample is called in its source."""
+    picture: bytes | None = None
+    """The content of a picture's file."""
+    captions: tuple[str, ...] | None = None
+    """All texts of it, of which one is drawn each time; none of them is blank."""
+    labels: tuple[int, ...] = ()
+    """The classes that it belongs to."""
+
+
+class Records(ABC):
+    """A source whose samples are stored as files or rows: `record` reads one, `sample` decodes it and draws a caption.
+
+    name: what the source is called in messages. A built source can be sent to other processes, and forked: it holds
+    names and places, and opens files when they are asked for.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    @abstractmethod
+    def record(self, index: int) -> Record:
+        """The record at an index, as it is stored. Raises BadSampleError if it cannot be used."""
+
+    def sample(self, index: int, generator: Generator | None = None) -> Sample:
+        """The sample at an index: its picture decoded, and its first caption or, with a generator, any of them.
+
+        Raises BadSampleError if it cannot be used.
+        """
+        return self.decoded(self.record(index), generator)
+
+    def decoded(self, record: Record, generator: Generator | None = None) -> Sample:
+        """The sample of a record, as `sample` has it."""
+        image = None
+        if record.picture is not None:
+            try:
+                image = rgb_or_rgba(open_picture(record.picture))
+            except PictureError as error:
+                raise self.bad(record.key, error.reason, str(error).removeprefix("picture: ")) from None
+        text = None
+        if record.captions is not None:
+            several = generator is not None and len(record.captions) > 1
+            drawn = int(torch.randint(len(record.captions), (), generator=generator)) if several else 0
+            text = record.captions[drawn]
+        return Sample(record.key, image, text, record.labels)
+
+    def bad(
+        self, key: str, reason: str, message: str, *, source: str | None = None, place: str | None = None
+    ) -> BadSampleError:
+        """The error about one sample of this source.
+
+        source: the one of its files that the sample is in, if there are several. place: what the message begins
+        with; source and key if not given.
+        """
+        source = source or self.name
+        return BadSampleError(f"{place or f'{source}/{key}'}: {message}", source=source, key=key, reason=reason)

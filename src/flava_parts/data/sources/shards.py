@@ -1,0 +1,162 @@
+"""Shards: tar files in the WebDataset layout, each with an index, so that any sample is one reading."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import unquote
+
+import numpy as np
+
+from ...errors import InputError
+from .byte_file import ByteFile
+from .caption_rule import CaptionRule, UnusableError
+from .patterns import files_of
+from .record import Record, Records
+from .shard import Shard
+from .shard_index import SUFFIX, ShardFacts
+
+PICTURES = ("jpg", "jpeg", "png", "webp")
+"""The suffixes of pictures, the first that a sample has."""
+JSON = "json."
+"""How a column begins that is a field of the member ``.json``."""
+OPENED = 128
+"""So many shards are open at once."""
+SHOWN = 5
+"""So many shards without an index are named; the others are counted."""
+
+
+class Shards(Records):
+    """Samples in tar files: members that have the same name up to its first dot are one.
+
+    shards: the files, as `files_of` reads it; each has an index, ``<shard>.index``, which ``flava-parts data index``
+        writes. pictures: whether samples have a picture (.jpg, .jpeg, .png or .webp). captions: the members that hold
+        captions, or ``json.<field>`` for a field of the member .json; the first that has any. min_words, where: as in
+        `CaptionRule`; ``where`` is about fields of the member .json. labels: the names of the classes that the
+        numbers in a member .cls stand for; without them it is not read.
+    Raises InputError for shards without an index and for those that have changed since it was written, before any
+    sample is read.
+    """
+
+    def __init__(
+        self,
+        *,
+        shards: str,
+        pictures: bool = True,
+        captions: Sequence[str] = ("json.captions", "txt"),
+        min_words: int = 0,
+        where: Mapping[str, str] = {},
+        labels: Sequence[str] = (),
+    ) -> None:
+        super().__init__(shards)
+        self.paths = files_of(shards)
+        self._pictures = pictures
+        fields = {JSON + name: value for name, value in where.items()}
+        self._rule = CaptionRule(tuple(captions), min_words, fields)
+        self._ends = np.cumsum([facts.samples for facts in _facts(self.paths)])
+        self._opened: OrderedDict[int, Shard] = OrderedDict()
+        columns = (*self._rule.columns, *self._rule.where)
+        self._needs = {"json" if column.startswith(JSON) else column for column in columns}
+        self._needs |= {"cls"} if labels else set()
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def record(self, index: int) -> Record:
+        """The record at an index; its key is the stem of its members."""
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        opened = self._shard(shard)
+        sample = index - (int(self._ends[shard - 1]) if shard else 0)
+        key = unquote(opened.index.stems[sample], errors="surrogateescape")
+        try:
+            return self._record(key, opened, sample)
+        except UnusableError as error:
+            raise self.bad(key, error.reason, str(error), source=self.paths[shard]) from None
+
+    def _record(self, key: str, opened: Shard, sample: int) -> Record:
+        members = opened.index.members(sample)
+        picture = next((suffix for suffix in PICTURES if suffix in members), None) if self._pictures else None
+        wanted = {name: members[name] for name in self._needs if name in members}
+        if self._pictures and picture is None:
+            raise UnusableError(f"has no picture, but {_listed(members)}", "missing-picture")
+        if self._rule.columns and not wanted.keys() - {"cls"}:
+            raise UnusableError(f"has no caption, but {_listed(members)}", "missing-caption")
+        contents = opened.read(wanted if picture is None else {**wanted, picture: members[picture]})
+        captions = self._rule.captions(_row(contents))
+        return Record(
+            key,
+            picture=None if picture is None else contents[picture],
+            captions=captions if self._rule.columns else None,
+            labels=_labels(contents["cls"]) if "cls" in contents else (),
+        )
+
+    def _shard(self, number: int) -> Shard:
+        opened = self._opened.get(number)
+        if opened is None:
+            opened = Shard.open(self.paths[number])
+            self._opened[number] = opened
+            if len(self._opened) > OPENED:
+                self._opened.popitem(last=False)[1].file.close()
+        else:
+            self._opened.move_to_end(number)
+        return opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": OrderedDict()}
+
+
+def _facts(paths: Sequence[str]) -> list[ShardFacts]:
+    """What the indexes of shards say. Raises InputError for those that are missing or do not fit their shards."""
+    found: list[ShardFacts] = []
+    wrong: list[str] = []
+    for path in paths:
+        shard = ByteFile(path)
+        size = shard.size
+        shard.close()
+        try:
+            facts = ShardFacts.read(path + SUFFIX)
+        except InputError as error:
+            wrong.append(f"{path}: has no index ({error})")
+            continue
+        if facts.bytes != size:
+            wrong.append(f"{path}: has {size:,} bytes, but its index was written for {facts.bytes:,}")
+        found.append(facts)
+    if wrong:
+        more = [f"and {len(wrong) - SHOWN:,} more"] if len(wrong) > SHOWN else []
+        remedy = f"write the indexes with: flava-parts data index {' '.join(paths[:1])}{' …' if len(paths) > 1 else ''}"
+        raise InputError("\n".join([*wrong[:SHOWN], *more, remedy]))
+    return found
+
+
+def _row(contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """Texts by their suffix, and the fields of .json as ``json.<field>``."""
+    row: dict[str, Any] = {}
+    for name, content in contents.items():
+        if name in PICTURES:
+            continue
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise UnusableError(f"its .{name} is not UTF-8", "bad-utf-8") from None
+        row[name] = text
+        if name == "json":
+            try:
+                fields: Any = json.loads(text)
+            except (ValueError, RecursionError):
+                raise UnusableError("its .json is no JSON", "bad-json") from None
+            if isinstance(fields, dict):
+                row |= {JSON + key: value for key, value in cast(dict[str, Any], fields).items()}
+    return row
+
+
+def _labels(content: bytes) -> tuple[int, ...]:
+    try:
+        return tuple(map(int, content.split()))
+    except ValueError:
+        raise UnusableError(f"its .cls is {content[:20]!r}, not a number", "bad-label") from None
+
+
+def _listed(members: Mapping[str, object]) -> str:
+    return ", ".join(f".{suffix}" for suffix in members)
