@@ -72,8 +72,7 @@ class Checkpoints:
         try:
             self._together(step, lambda: self._prepare(unfinished) if first else None)
             self._together(step, lambda: self._write_tensors(unfinished, tensors))
-            self._at("tensors_agreed")
-            self._together(step, lambda: self._finish(unfinished, final, facts, measures or {}) if first else None)
+            self._together(step, lambda: self._finish(unfinished, final, facts, measures or {}))
         except CheckpointError:
             if first:
                 atomic_io.remove(unfinished)
@@ -99,6 +98,9 @@ class Checkpoints:
             self._at("tensors_synced")
 
     def _finish(self, unfinished: Path, final: Path, facts: Mapping[str, Any], measures: Mapping[str, float]) -> None:
+        self._at("tensors_agreed")
+        if self.ranks.rank:
+            return
         atomic_io.write_text(unfinished / SPEC, self.spec_yaml)
         atomic_io.sync(unfinished / SPEC)
         self._at("spec_written")
