@@ -32,3 +32,9 @@ def types(session: nox.Session) -> None:
     """Strict types. Reads torch from the environment of `tests`, so that torch is installed once."""
     session.install(*GROUPS["types"])
     session.run("pyright", "--project", "pyproject.toml", "--pythonpath", ".nox/tests/bin/python")
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Every promise about speed beside its peer, in the environment of `tests`; keeps a dated table."""
+    session.run(".nox/tests/bin/python", "-m", "benchmarks", *session.posargs, external=True)
