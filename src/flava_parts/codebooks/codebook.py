@@ -121,5 +121,5 @@ def _before_loading(codebook: nn.Module, state_dict: dict[str, Any], prefix: str
     needed = {name: value.shape for name, value in codebook.state_dict(prefix=prefix).items()}
     given: dict[str, Tensor] = {name: state_dict[name].float() for name in needed if name in state_dict}
     state_dict.update(given)
-    if needed == {name: value.shape for name, value in given.items()}:
+    if needed and needed == {name: value.shape for name, value in given.items()}:
         codebook.ready = any(bool(value.any()) for value in given.values())
