@@ -1,47 +1,43 @@
-"""Samples to the tensors of a batch."""
+"""Texts, pictures and labels to the tensors of a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor
+from torch.nn import functional
 
 from ..errors import InputError
-from ..inputs.views import Views
+from ..inputs.pictures import Picture
+from ..inputs.views import Draws, Views
 from ..inputs.wordpiece import WordPiece
 from .sources.sample import Sample
 
-Use = Literal["pairs", "images", "texts"]
-"""What of each sample goes into a batch."""
 
+def text_tensors(texts: Sequence[str], tokenizer: WordPiece, *, multiple: int = 1) -> dict[str, Tensor]:
+    """The ids of B texts and what goes with them, (B, L) int64 each, named as in transformers.
 
-def collate(
-    samples: Sequence[Sample],
-    *,
-    use: Use,
-    place: str,
-    tokenizer: WordPiece,
-    views: Views,
-    generator: Generator | None,
-    codebook: bool = False,
-) -> dict[str, Tensor]:
-    """A model's inputs from B samples: whole pictures, or, with a generator, randomly cropped and flipped ones.
-
-    ``codebook`` asks for the codebook's view too. Raises InputError, which begins with ``place``, for a sample that
-    lacks what is used.
+    L is that of the longest, rounded up to a ``multiple``, but never more than the tokenizer's length.
     """
-    tensors: dict[str, Tensor] = {}
-    if use != "images":
-        tensors.update(tokenizer([text_of(sample, place) for sample in samples])._asdict())
-    if use != "texts":
-        both = views([image_of(sample, place) for sample in samples], generator, codebook=codebook)
-        tensors["pixel_values"] = both.pixel_values
-        if both.codebook_pixel_values is not None:
-            tensors["codebook_pixel_values"] = both.codebook_pixel_values
+    batch = tokenizer(texts)
+    longest = batch.input_ids.shape[1]
+    missing = min(-longest % multiple, tokenizer.length - longest)
+    fill = {"input_ids": tokenizer.vocab.pad, "special_tokens_mask": 1}
+    return {
+        name: functional.pad(tensor, (0, missing), value=fill.get(name, 0)) if missing else tensor
+        for name, tensor in batch._asdict().items()
+    }
+
+
+def image_tensors(
+    pictures: Sequence[Picture], views: Views, draws: Draws | None, *, codebook: bool = False
+) -> dict[str, Tensor]:
+    """The views of B pictures: whole, or, with ``draws``, randomly cropped and flipped; the codebook's too if asked."""
+    both = views(pictures, draws, codebook=codebook)
+    tensors = {"pixel_values": both.pixel_values}
+    if both.codebook_pixel_values is not None:
+        tensors["codebook_pixel_values"] = both.codebook_pixel_values
     return tensors
 
 
@@ -64,17 +60,3 @@ def labels_of(samples: Sequence[Sample], *, classes: int, multi_label: bool, pla
                 )
             row[label] = True
     return labels
-
-
-def text_of(sample: Sample, place: str) -> str:
-    """A sample's text. Raises InputError if it has none."""
-    if sample.text is None:
-        raise InputError(f"{place}: sample {sample.key} has no text")
-    return sample.text
-
-
-def image_of(sample: Sample, place: str) -> NDArray[np.uint8]:
-    """A sample's picture. Raises InputError if it has none."""
-    if sample.image is None:
-        raise InputError(f"{place}: sample {sample.key} has no picture")
-    return sample.image

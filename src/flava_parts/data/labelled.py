@@ -8,7 +8,8 @@ from torch import Generator, Tensor
 
 from ..inputs.views import Views
 from ..inputs.wordpiece import WordPiece
-from .collation import Use, collate, labels_of
+from .collation import image_tensors, labels_of, text_tensors
+from .reader import Use, check_use
 from .sources.source import Source
 
 
@@ -47,9 +48,14 @@ class Labelled:
         Raises InputError for a sample that lacks what is used, or has other labels than it may have.
         """
         samples = [self._source.sample(index, generator) for index in indices]
-        tensors = collate(
-            samples, use=self._use, place=self._place, tokenizer=self._tokenizer, views=self._views, generator=generator
-        )
-        tensors.pop("special_tokens_mask", None)  # only masking reads it
+        for sample in samples:
+            check_use(sample, self._use, source=self._place)
+        tensors: dict[str, Tensor] = {}
+        if self._use != "images":
+            tensors |= text_tensors([sample.text or "" for sample in samples], self._tokenizer)
+            del tensors["special_tokens_mask"]  # only masking reads it
+        if self._use != "texts":
+            pictures = [sample.image for sample in samples if sample.image is not None]
+            tensors |= image_tensors(pictures, self._views, generator)
         tensors["labels"] = labels_of(samples, classes=self._classes, multi_label=self._multi_label, place=self._place)
         return tensors

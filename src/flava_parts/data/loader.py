@@ -1,97 +1,265 @@
-"""The batches of a run: each a function of seed and step, so that a resumed run sees what it would have seen."""
+"""The batches of a run: each a function of seed and step, whoever asks and whatever was asked before."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..facts import Streams
 from ..inputs.pictures import Picture
 from ..inputs.views import Views
 from ..spec import FlavaSpec
-from .collation import collate, image_of
-from .keyed import keyed_generator
+from .codes import Codes
+from .collation import image_tensors, text_tensors
+from .keyed import keyed_uniform, name_number
+from .masking import MaskerCourse, Masking
 from .mixture import Mixture
-from .order import Order
+from .order import Order, check_batch
+from .reader import BadSample, Lengths, Reader, Use
+from .rows import Row, Rows
 from .sources.source import Source
-from .specs import DataSpec, SourceSpec
+from .sources.specs import SourceSpec
+from .specs import DataSpec
+
+if TYPE_CHECKING:
+    from ..codebooks.codebook import Codebook
 
 
 class Batch(NamedTuple):
     """What one update learns from."""
 
     stream: str
-    """The name of the stream that it was drawn from."""
+    """The name of the stream that it was drawn from, or, joined by ``+``, of those that share their batches."""
     losses: tuple[str, ...] | None
     """The losses to compute on it; all that apply if None."""
     tensors: dict[str, Tensor]
-    """The model's inputs by name, B rows each; nothing is masked yet."""
+    """The model's inputs by name, B rows each, with masks and labels."""
+    metrics: Mapping[str, float] = {}
+    """``epoch/<stream>``, how often the stream's samples have come; ``padding``, the share of words that are padding;
+    ``bad/<reason>``, how many samples were replaced."""
+    bad: tuple[BadSample, ...] = ()
+    """The samples that were replaced."""
+    samples: tuple[str, ...] = ()
+    """What its samples are called in their sources, row by row."""
+
+
+class _Group(NamedTuple):
+    """Streams that are used alike: by update each is on its own, by example they share their batches."""
+
+    name: str
+    use: Use
+    losses: tuple[str, ...] | None
+    rows: Rows
+    masking: Masking
 
 
 class Batches:
-    """The batches of a run, drawn from its streams in their ratios."""
+    """The batches of a run, drawn from its streams in their ratios.
 
-    def __init__(self, *, data: DataSpec, model: FlavaSpec, batch_size: int, seed: int) -> None:
-        self._data = data
-        self._seed = seed
+    course: what fills the model's slots for maskers at each step, if that changes.
+    rank, world_size: of B rows of a batch, this process gets the ``rank``-th of ``world_size`` equal parts, exactly the
+        rows that it would be in one process. Raises InputError if a batch cannot be cut so.
+
+    Can be sent to other processes: what travels are the arguments, and sources are opened where they are read.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: DataSpec,
+        model: FlavaSpec,
+        batch_size: int,
+        seed: int,
+        course: MaskerCourse | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._arguments: dict[str, Any] = {
+            "data": data,
+            "model": model,
+            "batch_size": batch_size,
+            "seed": seed,
+            "rank": rank,
+            "world_size": world_size,
+            "course": course,
+        }
+        self._data, self._seed, self._rank, self._world_size = data, seed, rank, world_size
         self._tokenizer = data.tokenizer.build()
         self._views = Views.of(model, data.views)
-        self._coded = {
-            name
-            for name, stream in data.streams.items()
-            if any(
-                Streams.IMAGE_LABELS in loss.reads and loss.weight
-                for key, loss in model.losses.items()
-                if stream.losses is None or key in stream.losses
-            )
-        }
-        """The streams whose losses need the codebook's view."""
-        self._mixture = Mixture(ratios={name: stream.ratio for name, stream in data.streams.items()}, seed=seed)
         self._opened: list[tuple[SourceSpec, Source]] = []  # equal sources are opened once
-        self._sources: dict[str, Source] = {}
-        self._orders: dict[str, Order] = {}
-        for name, stream in data.streams.items():
-            source = next((source for spec, source in self._opened if spec == stream.source), None)
-            if source is None:
-                source = stream.source.build()
-                self._opened.append((stream.source, source))
-            self._sources[name] = source
-            try:
-                self._orders[name] = Order(
-                    size=len(source), batch_size=stream.batch_size or batch_size, key=(seed, "order", name)
-                )
-            except InputError as error:
-                raise InputError(f"data.streams.{name}: {error}") from error
+        self._sources = {name: self._open(stream.source) for name, stream in data.streams.items()}
+        self._reader = Reader(
+            sources=self._sources,
+            uses={name: stream.use for name, stream in data.streams.items()},
+            seed=seed,
+            on_error=data.on_error,
+        )
+        self._codes = (
+            None if data.codes is None else Codes(data.codes, {name: s.source for name, s in data.streams.items()})
+        )
+        self._groups = {group.name: group for group in self._grouped(model, batch_size, course)}
+        self._mixture = Mixture(
+            ratios={
+                name: sum(data.shares[stream] for stream in streams)
+                for name, streams in zip(self._groups, data.groups, strict=True)
+            },
+            key=(seed, "mixture"),
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., Batches], tuple[dict[str, Any], tuple[BadSample, ...]]]:
+        return _remade, (self._arguments, self._reader.quarantined)
+
+    @property
+    def rank(self) -> int:
+        """Which part of each batch this process gets, from 0."""
+        return self._rank
+
+    @property
+    def reader(self) -> Reader:
+        """Who reads the samples."""
+        return self._reader
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
+        """This process's rows of the batch of a step, counted from 0, masked."""
         name, number = self._mixture.turn(step)
-        stream, source = self._data.streams[name], self._sources[name]
-        generator = keyed_generator(self._seed, "batch", step)
-        samples = [source.sample(index, generator) for index in self._orders[name].batch(number)]
-        tensors = collate(
-            samples,
-            use=stream.use,
-            place=name,
-            tokenizer=self._tokenizer,
-            views=self._views,
-            generator=generator,
-            codebook=name in self._coded,
-        )
-        return Batch(name, stream.losses, tensors)
+        group = self._groups[name]
+        size = group.rows.batch_size
+        rows = group.rows.batch(number)
+        first, after = (part * size // self._world_size for part in (self._rank, self._rank + 1))
+        mine = slice(first, after)
+        read = [self._reader(row) for row in rows[mine]]
+        taken, samples = [one.row for one in read], [one.sample for one in read]
+        bad = tuple(found for one in read for found in one.bad)
+        metrics = {f"epoch/{stream}": epochs for stream, epochs in group.rows.epochs(number).items()}
+        tensors: dict[str, Tensor] = {}
+        if group.use != "images":
+            texts = [sample.text or "" for sample in samples]
+            pairs = group.masking.pairs(size, step)
+            if pairs is not None:
+                tensors["itm_labels"] = pairs.labels[mine]
+                texts = [
+                    texts[other - first] if first <= other < after else self._reader(rows[other]).sample.text or ""
+                    for other in pairs.texts[mine].tolist()
+                ]
+            tensors |= text_tensors(texts, self._tokenizer, multiple=self._data.pad_multiple)
+            special = tensors.pop("special_tokens_mask")
+            masked = group.masking.words(tensors["input_ids"], special, mine, size, step)
+            if masked is not None:
+                tensors |= {"input_ids_masked": masked.ids, "mlm_labels": masked.labels}
+            metrics["padding"] = 1 - float(tensors["attention_mask"].float().mean())
+        if group.use != "texts":
+            pictures = [sample.image for sample in samples if sample.image is not None]
+            tensors |= self._seen(pictures, taken, codes=group.masking.reads_codes)
+            patches = group.masking.patches(size, step)
+            if patches is not None:
+                tensors["bool_masked_pos"] = patches[mine]
+        for found in bad:
+            metrics[f"bad/{found.reason}"] = metrics.get(f"bad/{found.reason}", 0) + 1
+        return Batch(name, group.losses, tensors, metrics, bad, tuple(sample.key for sample in samples))
+
+    def check_codes(self, codebook: Codebook) -> None:
+        """Raise InputError if the run reads stored codes that ``codebook`` would not give of the run's views."""
+        if self._codes is not None:
+            streams = [
+                name
+                for group, names in zip(self._groups.values(), self._data.groups, strict=True)
+                for name in names
+                if group.masking.reads_codes
+            ]
+            sizes = {name: len(source) for name, source in self._sources.items()}
+            self._codes.check(codebook, self._views, sizes, streams)
 
     def codebook_pixels(self, count: int) -> Tensor:
         """The codebook's view (n, 3, h, w) of ``count`` of the run's pictures, or of all if there are fewer.
 
-        Whole pictures, drawn by the seed, each source's once: what a codebook is fitted on.
+        Whole pictures, drawn by the seed, each source's once: what a codebook is fitted on. Bad samples are passed by.
         """
         pictures: list[Picture] = []
-        for index, (spec, source) in enumerate(self._opened):
-            if any(stream.use != "texts" and stream.source == spec for stream in self._data.streams.values()):
-                generator = keyed_generator(self._seed, "codebook", index)
-                order = torch.randperm(len(source), generator=generator)[: count - len(pictures)]
-                pictures += [image_of(source.sample(i), spec.type_name()) for i in order.tolist()]
+        seen: list[SourceSpec] = []
+        for name, stream in self._data.streams.items():
+            if stream.use == "texts" or stream.source in seen:
+                continue
+            seen.append(stream.source)
+            order = Order(size=len(self._sources[name]), key=(self._seed, "codebook", len(seen)))
+            wanted = min(count - len(pictures), order.size)
+            for place in order.batch(0, size=wanted):
+                image = self._reader(Row(name, *place)).sample.image
+                assert image is not None
+                pictures.append(image)
         return self._views.codebook_view(pictures)
+
+    def _open(self, spec: SourceSpec) -> Source:
+        for known, source in self._opened:
+            if known == spec:
+                return source
+        source = spec.build()
+        self._opened.append((spec, source))
+        return source
+
+    def _grouped(self, model: FlavaSpec, batch_size: int, course: MaskerCourse | None) -> list[_Group]:
+        streams = self._data.streams
+        vocab, length = self._data.tokenizer.vocab(), self._tokenizer.length
+        found: list[_Group] = []
+        for names in self._data.groups:
+            name, first = "+".join(names), streams[names[0]]
+            place, size = f"data.streams.{name}", first.batch_size or batch_size
+            try:
+                check_batch(sum(len(self._sources[stream]) for stream in names), size)
+            except InputError as error:
+                raise InputError(f"{place}: {error}") from error
+            if size % self._world_size:
+                raise InputError(
+                    f"{place}: a batch of {size} cannot be shared by {self._world_size} processes; "
+                    f"make batch_size a multiple of {self._world_size}"
+                )
+            for stream in names if first.bucket else ():
+                if streams[stream].use != "texts" and not isinstance(self._sources[stream], Lengths):
+                    raise InputError(
+                        f"data.streams.{stream}.bucket: {streams[stream].source.type_name()} does not know the lengths "
+                        "of its texts without opening pictures; leave bucket out"
+                    )
+            rows = Rows(
+                orders={
+                    stream: Order(size=len(self._sources[stream]), key=(self._seed, "order", stream))
+                    for stream in names
+                },
+                ratios={stream: self._data.shares[stream] for stream in names},
+                batch_size=size,
+                key=(self._seed, name),
+                bucket=first.bucket,
+                length=self._reader.length,
+            )
+            masking = Masking(
+                model,
+                use=first.use,
+                losses=first.losses,
+                vocab=vocab,
+                length=length,
+                seed=self._seed,
+                course=course,
+            )
+            found.append(_Group(name, first.use, first.losses, rows, masking))
+        return found
+
+    def _seen(self, pictures: Sequence[Picture], rows: list[Row], *, codes: bool) -> dict[str, Tensor]:
+        """The views of pictures, of crops that are keyed by seed, stream, epoch and sample; or of those crops that
+        there are stored codes of, with these."""
+        streams, epochs, indices = np.array(
+            [(name_number(row.stream), row.epoch, row.sample) for row in rows], dtype=np.int64
+        ).T
+        if codes and self._codes is not None:
+            stored = self._codes.of(rows, keyed_uniform((self._seed, "view"), streams, epochs, indices, count=1)[:, 0])
+            return image_tensors(pictures, self._views, stored.draws) | {"mim_labels": stored.codes}
+        draws = keyed_uniform((self._seed, "crop"), streams, epochs, indices, count=5)
+        return image_tensors(pictures, self._views, torch.from_numpy(draws), codebook=codes)
+
+
+def _remade(arguments: dict[str, Any], quarantined: Sequence[BadSample]) -> Batches:
+    batches = Batches(**arguments)
+    for bad in quarantined:
+        batches.reader.quarantine(bad)
+    return batches

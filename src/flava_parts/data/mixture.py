@@ -1,4 +1,4 @@
-"""Which stream each step takes its batch from."""
+"""Which of several streams comes next, by their ratios."""
 
 from __future__ import annotations
 
@@ -10,43 +10,57 @@ import torch
 from .keyed import keyed_generator
 
 ROUND = 1000
-"""Steps after which every stream has had its share."""
+"""Turns after which every stream has had its share."""
 
 
 class Turn(NamedTuple):
-    """What a step takes."""
+    """Who comes."""
 
     stream: str
     """The stream's name."""
     number: int
-    """How many batches that stream has given before."""
+    """How many turns that stream has had before."""
 
 
 class Mixture:
-    """Streams in the given ratios: of every `ROUND` steps each stream gets its share, in an order drawn from the seed.
+    """Streams in the given ratios: of every `ROUND` turns each stream gets its share, in an order drawn by the key.
 
-    Shares are rounded to whole steps and are at least one. Step k follows from seed and k alone.
+    A turn is an update, or a row of a batch. Shares are rounded to whole turns and are at least one. Turn k follows
+    from key and k alone.
     """
 
-    def __init__(self, *, ratios: Mapping[str, float], seed: int) -> None:
+    def __init__(self, *, ratios: Mapping[str, float], key: tuple[str | int, ...]) -> None:
         self._names = tuple(ratios)
-        self._seed = seed
+        self._key = key
         total = sum(ratios.values())
         self._shares = [max(1, round(ROUND * ratio / total)) for ratio in ratios.values()]
         self._shares[self._shares.index(max(self._shares))] += ROUND - sum(self._shares)  # what rounding left over
-        self._round: tuple[int, torch.Tensor] | None = None
+        self._round: tuple[int, list[Turn]] | None = None
 
-    def turn(self, step: int) -> Turn:
-        """The stream of a step (counted from 0), and which of that stream's batches it is."""
-        number, position = divmod(step, ROUND)
-        order = self._order(number)
-        stream = int(order[position])
-        before = number * self._shares[stream] + int((order[:position] == stream).sum())
-        return Turn(self._names[stream], before)
+    def turn(self, number: int) -> Turn:
+        """Turn ``number``, counted from 0."""
+        whole, position = divmod(number, ROUND)
+        return self._turns(whole)[position]
 
-    def _order(self, number: int) -> torch.Tensor:
-        if self._round is None or self._round[0] != number:
-            streams = torch.arange(len(self._names)).repeat_interleave(torch.tensor(self._shares))
-            permutation = torch.randperm(ROUND, generator=keyed_generator(self._seed, "mixture", number))
-            self._round = (number, streams[permutation])
+    def had(self, number: int) -> dict[str, int]:
+        """How many turns each stream has had before turn ``number``."""
+        whole, position = divmod(number, ROUND)
+        had = {name: whole * share for name, share in zip(self._names, self._shares, strict=True)}
+        for turn in self._turns(whole)[:position]:
+            had[turn.stream] += 1
+        return had
+
+    def _turns(self, whole: int) -> list[Turn]:
+        if self._round is None or self._round[0] != whole:
+            self._round = (whole, self._drawn(whole))
         return self._round[1]
+
+    def _drawn(self, whole: int) -> list[Turn]:
+        streams = torch.arange(len(self._names)).repeat_interleave(torch.tensor(self._shares))
+        permutation = torch.randperm(ROUND, generator=keyed_generator(*self._key, whole))
+        had = [whole * share for share in self._shares]
+        turns: list[Turn] = []
+        for stream in streams[permutation].tolist():
+            turns.append(Turn(self._names[stream], had[stream]))
+            had[stream] += 1
+        return turns

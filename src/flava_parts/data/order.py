@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
-import torch
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
-from .keyed import keyed_generator
+from .permutation import Permutation
+
+
+class Place(NamedTuple):
+    """A reading of a sample."""
+
+    epoch: int
+    """How often all samples came before."""
+    sample: int
+    """Which sample of its source."""
 
 
 class Order:
-    """Batches of indices below ``size``; each epoch is a fresh permutation, its incomplete last batch left out.
+    """The readings of ``size`` samples, numbered from 0: each epoch is a fresh permutation of all of them.
 
-    The permutation of an epoch follows from key and epoch alone, so any batch can be asked for without those before it.
+    Any reading follows from key and number alone, in constant time and memory: 10^9 samples cost no more than ten.
     """
 
-    def __init__(self, *, size: int, batch_size: int, key: tuple[str | int, ...]) -> None:
-        if batch_size > size:
-            raise InputError(f"{size} samples make no batch of {batch_size}; make batch_size at most {size}")
+    def __init__(self, *, size: int, key: tuple[str | int, ...]) -> None:
         self.size = size
-        self.batch_size = batch_size
-        self.batches_per_epoch = size // batch_size
         self._key = key
-        self._epoch: tuple[int, list[int]] | None = None
+        self._epochs: dict[int, Permutation] = {}
 
-    def batch(self, number: int) -> list[int]:
-        """The indices of batch ``number``, counted from 0 through all epochs."""
-        epoch, position = divmod(number, self.batches_per_epoch)
-        if self._epoch is None or self._epoch[0] != epoch:
-            generator = keyed_generator(*self._key, "epoch", epoch)
-            self._epoch = (epoch, torch.randperm(self.size, generator=generator).tolist())
-        return self._epoch[1][position * self.batch_size : (position + 1) * self.batch_size]
+    def places(self, numbers: NDArray[np.int64]) -> list[Place]:
+        """The readings with these numbers (N,)."""
+        epochs, positions = np.divmod(numbers, self.size)
+        indices = np.empty_like(positions)
+        for epoch in np.unique(epochs).tolist():
+            chosen = epochs == epoch
+            indices[chosen] = self._permutation(epoch)(positions[chosen])
+        return list(map(Place, epochs.tolist(), indices.tolist()))
+
+    def batch(self, number: int, *, size: int) -> list[Place]:
+        """The readings of batch ``number``, counted from 0 through all epochs, of ``size`` samples.
+
+        A batch that begins with the last samples of an epoch is filled up with the first of the next, so that no
+        sample is left out.
+        """
+        return self.places(np.arange(number * size, (number + 1) * size))
+
+    def _permutation(self, epoch: int) -> Permutation:
+        if epoch not in self._epochs:
+            self._epochs = {kept: permutation for kept, permutation in self._epochs.items() if abs(kept - epoch) <= 1}
+            self._epochs[epoch] = Permutation(size=self.size, key=(*self._key, "epoch", epoch))
+        return self._epochs[epoch]
+
+
+def check_batch(size: int, batch_size: int) -> None:
+    """Raise InputError if a batch would hold a sample twice."""
+    if batch_size > size:
+        raise InputError(f"{size} samples make no batch of {batch_size}; make batch_size at most {size}")

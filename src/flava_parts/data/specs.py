@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ..fields import Named, Pixels
+from ..fields import Named, Pixels, Probability
 from ..inputs.specs import TokenizerSpec, ViewsSpec, WordPieceSpec
-from ..part import Slot, Spec
+from ..part import Slot, Spec, fault
 from .sources.specs import SourceSpec
 
 
@@ -25,6 +25,30 @@ class StreamSpec(Spec):
     """The losses computed on these batches; all that apply if not given."""
     batch_size: PositiveInt | None = None
     """Samples of one batch; the run's if not given."""
+    bucket: PositiveInt | None = None
+    """Texts of like length share a batch: the samples of so many batches in a row are sorted by length. Not sorted if
+    not given."""
+
+
+class MixtureSpec(Spec):
+    """How streams take turns."""
+
+    by: Literal["update", "example"] = "update"
+    """update: each update takes its whole batch from one stream (the paper). example: each row of a batch may come
+    from another stream; streams that differ in use, losses, batch size or bucket do not share batches."""
+    temperature: PositiveFloat = 1.0
+    """A stream comes in proportion to ratio ** (1 / temperature): above 1 evens streams out."""
+
+
+class BadSpec(Spec):
+    """How many samples may be bad before a run stops."""
+
+    rate: Probability = 0.01
+    """A run stops when more than this share of the last samples is bad ..."""
+    last: PositiveInt = 10_000
+    """... among so many samples ..."""
+    least: PositiveInt = 100
+    """... and they are at least so many."""
 
 
 class DataSpec(Spec):
@@ -35,7 +59,51 @@ class DataSpec(Spec):
     views: ViewsSpec = ViewsSpec()
     """How pictures become tensors."""
     streams: Named[StreamSpec]
-    """The streams that batches are drawn from, by name; each update takes its batch from one of them."""
+    """The streams that batches are drawn from, by name."""
+    mixture: MixtureSpec = MixtureSpec()
+    """How they take turns."""
+    codes: str | None = None
+    """A folder that `flava-parts data tokenize` wrote: the codes of masked patches are read there, not computed."""
+    pad_multiple: PositiveInt = 1
+    """Texts are padded to the longest of their batch, and on to a multiple of this many tokens."""
+    workers: NonNegativeInt = 0
+    """Processes that prepare batches; 0: the process that trains does it. Batches do not depend on it."""
+    prefetch: PositiveInt = 2
+    """Batches that each of them prepares ahead."""
+    start_method: Literal["spawn", "forkserver"] = "spawn"
+    """How they are started; the system has to know it."""
+    timeout: PositiveFloat = 120.0
+    """Seconds that are waited for a batch of theirs."""
+    on_error: Literal["raise", "skip", "quarantine"] = "skip"
+    """What becomes of a sample that cannot be used. raise: the run ends. skip: another of its stream takes its place,
+    and `bad_samples.jsonl` in the run's folder tells. quarantine: it is also not read again."""
+    bad: BadSpec = BadSpec()
+    """How many of them are too many."""
+
+    @model_validator(mode="after")
+    def _paddings_fit(self) -> DataSpec:
+        if self.tokenizer.length % self.pad_multiple:
+            raise fault(
+                "pad_multiple", f"{self.pad_multiple} does not divide the tokenizer's length, {self.tokenizer.length}"
+            )
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """How often each stream comes, relative to the most frequent."""
+        largest = max(stream.ratio for stream in self.streams.values())
+        return {
+            name: (stream.ratio / largest) ** (1 / self.mixture.temperature) for name, stream in self.streams.items()
+        }
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the streams that share their batches: by update, each alone."""
+        found: dict[object, list[str]] = {}
+        for name, stream in self.streams.items():
+            alike = (stream.use, stream.losses, stream.batch_size, stream.bucket)
+            found.setdefault(alike if self.mixture.by == "example" else name, []).append(name)
+        return tuple(map(tuple, found.values()))
 
 
 class LabelledDataSpec(Spec):

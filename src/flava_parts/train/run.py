@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..compose import compose
 from ..data.keyed import keyed_generator
-from ..data.loader import Batch, Batches
+from ..data.loader import Batches
+from ..data.loading import Loading
 from ..errors import FlavaPartsError
 from ..evaluate.retrieval import RetrievalResult
 from ..inputs.processor import Processor
@@ -106,10 +107,12 @@ def _run(
     claim(folder / SPEC, spec, registry=registry, allow=allow)
     torch.manual_seed(spec.train.seed)
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
-    batches = Batches(data=spec.data, model=spec.model, batch_size=spec.train.batch_size, seed=spec.train.seed)
+    course = Course(spec.model, spec.train.changes, steps=spec.train.steps)
+    batches = Batches(
+        data=spec.data, model=spec.model, batch_size=spec.train.batch_size, seed=spec.train.seed, course=course
+    )
     if begun is None:
         initialize(model, spec.train.initialize)
-    course = Course(spec.model, spec.train.changes, steps=spec.train.steps)
     state = new_state(model, spec.train, course=course, say=log)
     checkpoints = checkpoints_of(spec, folder, registry)
     if begun is not None:
@@ -117,13 +120,9 @@ def _run(
     elif spec.model.codebook is not None and spec.model.codebook.learns_from_images:
         log(f"fitting {spec.model.codebook.codes.vocab_size} codes on the run's pictures")
         fit_codebook(model, batches, seed=spec.train.seed, path=folder / "codebook.safetensors")
+    if model.codebook is not None:
+        batches.check_codes(model.codebook)
     observers = [observer.build(folder=folder) for observer in spec.observers.values()]
-
-    def masked_batch(step: int) -> Batch:
-        batch = batches.batch(step)
-        generator = keyed_generator(spec.train.seed, "mask", step)
-        return batch._replace(tensors=model.mask(batch.tensors, generator, losses=batch.losses))
-
     trained = model if state.average is None else cast(FlavaForPreTraining, state.average.module)
     processor = Processor.of(spec.model, spec.data)
     evaluations = {name: evaluation.build() for name, evaluation in spec.evaluate.items()}
@@ -140,9 +139,10 @@ def _run(
         return dict(metrics)
 
     complete, pictures = False, ()
-    with Interruption() as interruption:
+    loading = Loading(batches, spec.data, folder=folder, first=state.step, steps=spec.train.steps)
+    with Interruption() as interruption, loading:
         try:
-            complete = train(state, masked_batch, spec.train, observers, checkpoints, interruption, evaluate)
+            complete = train(state, loading.batch, spec.train, observers, checkpoints, interruption, evaluate)
             if complete:
                 with interruption.at_once():
                     pictures = _left(spec, folder, trained, processor, results)

@@ -1,0 +1,189 @@
+"""The batches of a run as it goes on: made ahead by worker processes, if it has any."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Generator
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from ..errors import FlavaPartsError
+from .bad_samples import BAD_SAMPLES, BadSamples
+from .loader import Batch, Batches
+from .rows import Row
+from .specs import DataSpec
+
+
+class WorkerError(FlavaPartsError):
+    """A process that prepares batches ended, or does not answer."""
+
+
+class Loading:
+    """The batches of a run from update ``first`` to ``steps``, which are asked for in this order; a context.
+
+    With ``data.workers`` they are made ahead in that many processes, which leave Ctrl-C and SIGTERM to this one and
+    end with the context, however they are. What is in a batch does not depend on them. torch's global generator is
+    not touched. Bad samples are told in ``folder`` (see `BadSamples`).
+    """
+
+    def __init__(self, batches: Batches, data: DataSpec, *, folder: Path, first: int, steps: int) -> None:
+        self._batches = batches
+        self._data = data
+        self._steps = steps
+        name = BAD_SAMPLES if batches.rank == 0 else f"{Path(BAD_SAMPLES).stem}-{batches.rank}.jsonl"
+        once = data.on_error == "quarantine"
+        self._bad = BadSamples(folder / name, data.bad, once=once, step=first)
+        for bad in self._bad.known if once else ():
+            batches.reader.quarantine(bad)
+        self._next = first
+        self._pool: _Pool | None = None
+
+    def __enter__(self) -> Loading:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0.
+
+        Raises WorkerError if a worker ended or the batch did not come within ``data.timeout``, and what reading raises.
+        """
+        if not self._data.workers:
+            batch = self._batches.batch(step)
+        else:
+            if self._pool is not None and step != self._next:
+                self._pool.close()
+                self._pool = None
+            if self._pool is None:
+                self._pool = _Pool(self._batches, self._data, range(step, max(self._steps, step + 1)))
+            batch = self._pool.next(step)
+            self._next = step + 1
+        self._bad.saw(step, batch)
+        return batch
+
+
+class _Places:
+    """What each worker reads, in memory that all share: process, step, stream, epoch and sample."""
+
+    def __init__(self, workers: int, streams: list[str]) -> None:
+        self.numbers = torch.full((workers, 5), -1).share_memory_()
+        self._streams = streams
+
+    def tell(self, worker: int, step: int, row: Row | None) -> None:
+        stream = -1 if row is None else self._streams.index(row.stream)
+        epoch, sample = (-1, -1) if row is None else (row.epoch, row.sample)
+        self.numbers[worker] = torch.tensor([os.getpid(), step, stream, epoch, sample])
+
+    def rows(self) -> Iterator[tuple[int, int, Row | None]]:
+        """Process, step and row of each worker that has begun; no row if it reads none."""
+        for process, step, stream, epoch, sample in self.numbers.tolist():
+            if process >= 0:
+                yield process, step, Row(self._streams[stream], epoch, sample) if stream >= 0 else None
+
+
+class _Steps(Dataset["Batch | FlavaPartsError"]):
+    """The batch of each step; what a user can mend comes as a value, so that it keeps its type and its words."""
+
+    def __init__(self, batches: Batches, places: _Places) -> None:
+        self._batches = batches
+        self._places = places
+
+    def __getitem__(self, step: int) -> Batch | FlavaPartsError:
+        worker = get_worker_info()
+        assert worker is not None
+        self._places.tell(worker.id, step, None)
+        self._batches.reader.watch = lambda row: self._places.tell(worker.id, step, row)
+        try:
+            return self._batches.batch(step)
+        except FlavaPartsError as error:
+            return error
+        finally:
+            self._places.tell(worker.id, step, None)
+
+
+class _Pool:
+    """Workers that make the batches of ``steps``."""
+
+    def __init__(self, batches: Batches, data: DataSpec, steps: range) -> None:
+        self._batches = batches
+        self._timeout = data.timeout
+        self._places = _Places(data.workers, list(data.streams))
+        before = set(multiprocessing.active_children())
+        loader = DataLoader(
+            _Steps(batches, self._places),
+            batch_size=None,
+            sampler=steps,
+            num_workers=data.workers,
+            prefetch_factor=data.prefetch,
+            multiprocessing_context=data.start_method,
+            timeout=data.timeout,
+            worker_init_fn=_begin,
+            collate_fn=_as_it_is,
+            generator=Generator(),  # else its seeds come from the global one
+        )
+        self._iterator = iter(loader)
+        self._processes = [process for process in multiprocessing.active_children() if process not in before]
+
+    def next(self, step: int) -> Batch:
+        try:
+            batch: Batch | FlavaPartsError = next(self._iterator)
+        except RuntimeError as error:
+            message = self._blame(step, error)
+            self.close()
+            raise WorkerError(message) from error
+        if isinstance(batch, FlavaPartsError):
+            raise batch
+        return batch
+
+    def close(self) -> None:
+        """End all workers; those that do not end on their own are killed."""
+        # Explicitly, for the frames of an exception may keep the iterator alive; torch has no public name for it.
+        self._iterator._shutdown_workers()  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
+            process.join()
+
+    def _blame(self, step: int, error: RuntimeError) -> str:
+        """Who ended or is late, and what it was reading."""
+        dead = {process.pid: process for process in self._processes if not process.is_alive()}
+        for process, at, row in self._places.rows():
+            what = "between two samples" if row is None else f"reading {self._batches.reader.place(row)}"
+            if process in dead:
+                return f"data: a worker {_end(dead[process])} while {what}, for update {at + 1}; see data.workers"
+        if dead:
+            return f"data: a worker {_end(next(iter(dead.values())))} before its first sample; see data.workers"
+        for _, at, row in self._places.rows():
+            if at == step and row is not None:
+                return (
+                    f"data: no batch came for {self._timeout:g} s (data.timeout); a worker is still reading "
+                    f"{self._batches.reader.place(row)}, for update {at + 1}"
+                )
+        return f"data: no batch came for update {step + 1}: {str(error).splitlines()[0]}"
+
+
+def _end(process: BaseProcess) -> str:
+    code = process.exitcode or 0
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _begin(worker: int) -> None:
+    """Who stops a run stops it at its main process; workers end with that."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,120 @@
+"""Workers change nothing but the time; a dead or stuck one ends the run with its name, and none outlives it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from data.made_up import MadeUpSpec
+from data.test_loader import MODEL, assert_equal
+
+from flava_parts.data.loader import Batches
+from flava_parts.data.loading import Loading, WorkerError
+from flava_parts.data.sources.bad_sample import BadSampleError
+from flava_parts.data.sources.specs import GlossesSpec
+from flava_parts.data.specs import BadSpec, DataSpec, StreamSpec
+
+SOURCE = MadeUpSpec(size=200, bad_every=20)
+
+
+def data(source: MadeUpSpec = SOURCE, **more: object) -> DataSpec:
+    streams = {
+        "pairs": StreamSpec(source=source),
+        "texts": StreamSpec(source=GlossesSpec(), use="texts", bucket=2, ratio=0.3),
+    }
+    return DataSpec(streams=streams, **{"bad": BadSpec(rate=1.0), **more})
+
+
+def loading(spec: DataSpec, folder: Path, *, first: int = 0, steps: int = 12) -> Loading:
+    batches = Batches(data=spec, model=MODEL, batch_size=16, seed=0)
+    return Loading(batches, spec, folder=folder, first=first, steps=steps)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What this process makes on its own."""
+    batches = Batches(data=data(), model=MODEL, batch_size=16, seed=0)
+    return [batches.batch(step) for step in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("workers", "prefetch", "start_method"), [(0, 1, "spawn"), (1, 4, "spawn"), (2, 1, "forkserver"), (4, 2, "spawn")]
+)
+def test_workers_change_nothing(expected, tmp_path: Path, workers: int, prefetch: int, start_method) -> None:
+    """Batches bit for bit, their metrics, and what is told of bad samples; torch's generator stays; nobody is left."""
+    before, children = torch.get_rng_state(), set(multiprocessing.active_children())
+    spec = data(workers=workers, prefetch=prefetch, start_method=start_method)
+    with loading(spec, tmp_path, first=2) as found:
+        for step in range(2, 12):
+            assert_equal(expected[step], found.batch(step))
+
+    assert torch.equal(before, torch.get_rng_state())
+    assert children == set(multiprocessing.active_children())
+    lines = (tmp_path / "bad_samples.jsonl").read_text().splitlines()
+    assert sum(len(batch.bad) for batch in expected[2:]) == len(lines) > 5
+
+
+@pytest.mark.parametrize("how", ["die", "hang"])
+def test_a_dead_or_stuck_worker_is_named(tmp_path: Path, how: str) -> None:
+    """Within the timeout, and the seconds that torch waits for those it ends; with shard and key of what it read."""
+    spec = data(MadeUpSpec(size=200, fatal=123, how=how), workers=2, prefetch=1, timeout=20.0)
+    children = set(multiprocessing.active_children())
+    began = time.monotonic()
+    with loading(spec, tmp_path, steps=40) as found, pytest.raises(WorkerError) as caught:
+        list(map(found.batch, range(40)))
+
+    what = "a worker was killed by SIGKILL while reading" if how == "die" else "a worker is still reading"
+    assert f"{what} sample 123 of stream pairs (made-up-1.tar: 000023), for update" in str(caught.value)
+    assert time.monotonic() - began < 20 + 15
+    assert children == set(multiprocessing.active_children())
+
+
+def test_workers_leave_signals_to_the_run(tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM reach every process of a group; the workers go on, and end with the context."""
+    before = set(multiprocessing.active_children())
+    with loading(data(workers=2, prefetch=1), tmp_path) as found:
+        found.batch(0)
+        workers = set(multiprocessing.active_children()) - before
+        for worker in workers:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(worker.pid, number)
+        for step in range(1, 12):
+            found.batch(step)
+
+    assert 2 == len(workers)
+    assert before == set(multiprocessing.active_children())
+
+
+def test_an_error_keeps_its_type_and_its_words(tmp_path: Path) -> None:
+    """As it would come from this process: one line, not a worker's traceback."""
+    with (
+        loading(data(workers=1, on_error="raise"), tmp_path) as found,
+        pytest.raises(BadSampleError, match=r"^made-up: \d+ is [a-z0-9-]+$") as caught,
+    ):
+        list(map(found.batch, range(12)))
+
+    assert "made-up" == caught.value.source
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_quarantine_outlives_the_run(tmp_path: Path, workers: int) -> None:
+    """Each bad sample is one line, however often it comes; a resumed run knows them, and its batches are the same."""
+    spec = data(on_error="quarantine", workers=workers)
+    with loading(spec, tmp_path, steps=30) as found:
+        first = [found.batch(step) for step in range(30)]
+    lines = (tmp_path / "bad_samples.jsonl").read_text()
+    with loading(spec, tmp_path, first=30, steps=36) as found:
+        list(map(found.batch, range(30, 36)))
+        known = {bad.sample for bad in found._batches.reader.quarantined}
+
+    assert {1, 21, 41, 61, 81, 101, 121, 141, 161, 181} == known
+    assert 10 == len(lines.splitlines())
+    assert lines == (tmp_path / "bad_samples.jsonl").read_text()
+    counts = Counter(bad.sample for batch in first for bad in batch.bad)
+    assert min(counts.values()) >= 2
