@@ -23,6 +23,7 @@ from .facts import (
 from .inputs.vocabulary import read_vocabulary, vocab_of
 from .part import PartSpec
 from .spec import FlavaSpec, RunSpec
+from .train.course import course_problems
 
 _FUSED = frozenset({Streams.FUSED_SUMMARY, Streams.FUSED_PATCHES, Streams.FUSED_WORDS})
 _MASKED_IMAGE = frozenset({Streams.MASKED_PATCHES, Streams.FUSED_PATCHES})
@@ -224,6 +225,38 @@ def run_problems(spec: RunSpec, vocab: Vocab) -> Iterator[Problem]:
                 ("model", "codebook"), "has to be fitted on images, but no stream has any", see=("data", "streams")
             )
     yield from _stream_problems(spec)
+    yield from _train_problems(spec)
+
+
+def _train_problems(spec: RunSpec) -> Iterator[Problem]:
+    """What the training of a run says of a model, data or evaluations that are otherwise."""
+    train, model = spec.train, spec.model
+    for problem in course_problems(model, train.changes, steps=train.steps):
+        yield _below(("train", "changes"), problem)
+    for field in ("rates", "freeze_until", "initialize"):
+        if "fusion" in getattr(train, field) and model.fusion is None:
+            yield Problem(("train", field, "fusion"), "there is no fusion", see=("model", "fusion"))
+    if "head" in train.rates:
+        yield Problem(("train", "rates", "head"), "a pretraining has losses, and no head")
+    if train.grad_cache and train.accumulate == 1:
+        yield Problem(
+            ("train", "grad_cache"), "a batch of one piece needs no cache; see train.accumulate", level="warning"
+        )
+    for name, loss in model.losses.items():
+        if train.grad_cache and getattr(loss, "all_negative", "none") != "none":
+            yield Problem(
+                ("train", "grad_cache"),
+                "takes batches apart, and cannot tell whether a whole batch has no true pair; set all_negative: none",
+                see=("model", "losses", name, "all_negative"),
+            )
+    if train.evaluate_every and not spec.evaluate:
+        yield Problem(("train", "evaluate_every"), "the run evaluates nothing; see evaluate", level="warning")
+    if train.keep_best is not None and train.keep_best.partition("/")[0] not in spec.evaluate:
+        known = ", ".join(spec.evaluate) or "none"
+        yield Problem(
+            ("train", "keep_best"),
+            f"{train.keep_best!r} begins with no evaluation of the run, of which there are: {known}",
+        )
 
 
 def _stream_problems(spec: RunSpec) -> Iterator[Problem]:
@@ -249,12 +282,14 @@ def _stream_problems(spec: RunSpec) -> Iterator[Problem]:
             yield Problem(loc, f"no loss of the model applies to {stream.use}")
         fed |= computed
         batch_size = stream.batch_size or spec.train.batch_size
-        if batch_size < 2 and any(
+        piece = batch_size if spec.train.grad_cache else batch_size // spec.train.accumulate
+        if piece < 2 and any(
             {Streams.MATCH_LABELS, Streams.TEXT_SUMMARY} & losses[loss].reads for loss in computed
         ):
             yield Problem(
                 ("train", "batch_size") if stream.batch_size is None else (*loc, "batch_size"),
-                "contrastive and matching losses compare rows of a batch, so it has to hold at least 2",
+                "contrastive and matching losses compare rows of a batch, so it has to hold at least 2"
+                + (", and so has each piece of it" if piece < batch_size else ""),
             )
     for loss in losses:
         if loss not in fed and spec.data.streams:
