@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
-from conftest import FakeDistribution
+from conftest import FakeDistribution, Run
 
 from flava_parts.errors import SpecError
 from flava_parts.loading import load_spec
-from flava_parts.plugins import hookimpl, load_registry
+from flava_parts.plugins import default_registry, hookimpl, load_registry
 from flava_parts.registry import Registry
 
 CODES = '''
@@ -278,3 +284,282 @@ def test_presets_of_a_plugin(fake_distribution: FakeDistribution, tmp_path: Path
         "plugin 'acme' (flava-parts-acme 0.2) offers the preset 'NOTES.yaml', which is not named "
         "<namespace>.<name>.yaml",
     ] == sorted(broken(registry))
+
+
+def probing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let processes that are started find what this test installed."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *filter(None, sys.path)]))
+
+
+GOOD = CODES + HOOK
+ILL: dict[str, tuple[str, str, str]] = {
+    "import error": (
+        "import timm_that_is_not_there\n",
+        "failed to load: ModuleNotFoundError: No module named 'timm_that_is_not_there'",
+        "install what is missing; or uninstall it (pip uninstall flava-parts-acme), or leave it out with "
+        "FLAVA_PARTS_BLOCK=acme",
+    ),
+    "exception in a hook": (
+        "from flava_parts import hookimpl\n\n@hookimpl\ndef flava_parts_specs():\n    raise ValueError('no luck')\n",
+        "failed in flava_parts_specs: ValueError: no luck",
+        "tell its author; until then",
+    ),
+    "misspelt hook": (
+        "from flava_parts import hookimpl\n\n@hookimpl\ndef flava_part_specs():\n    return []\n",
+        "implements an unknown hook 'flava_part_specs'; did you mean 'flava_parts_specs'?",
+        "tell its author",
+    ),
+    "wrong namespace": (
+        GOOD.replace("acme.colour", "flava.colour"),
+        "offers 'flava.colour', but the namespace 'flava' belongs to the built-in parts",
+        "tell its author",
+    ),
+    "wrong API version": (
+        f"FLAVA_PARTS_API = 7\n{GOOD}",
+        "is written for version 7 of the plugin interface, but this flava-parts has version 1; install releases of "
+        "the two that agree",
+        "tell its author",
+    ),
+    "a hang at import": (
+        "import time\ntry:\n    time.sleep(600)\nexcept Exception:\n    pass\n",
+        "not imported after 1.5 s, so given up",
+        "leave it out with FLAVA_PARTS_BLOCK=acme",
+    ),
+    "torch at load": (f"import torch\n{GOOD}", "imports torch, ", "its author should import that inside `build`"),
+}
+"""What can be wrong with an installed plugin: its module, what is said about it, and the beginning of the advice."""
+
+
+@pytest.mark.parametrize("fault", list(ILL))
+def test_the_command_line_works_whatever_is_installed(
+    fault: str,
+    fake_distribution: FakeDistribution,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Names are listed and files checked; `--doctor` explains, says what to do, and exits with 1."""
+    source, what, mend = ILL[fault]
+    fake_distribution("flava-parts-acme", "0.2", "acme", source)
+    fake_distribution("flava-parts-zeta", "1.0", "zeta", GOOD.replace("acme.", "zeta."))
+    probing(monkeypatch, tmp_path)
+    monkeypatch.setenv("FLAVA_PARTS_PLUGIN_SECONDS", "15" if fault == "torch at load" else "1.5")
+    default_registry.cache_clear()
+    try:
+        listed, printed, _ = run("parts")
+        checked, _, _ = run("check", "flava.tiny")
+        code, found, _ = run("parts", "--doctor")
+        _, as_json, _ = run("parts", "--doctor", "--json")
+    finally:
+        default_registry.cache_clear()
+    (ill,) = [each for each in json.loads(as_json) if not each["well"]]
+
+    assert (0, 0, 1) == (listed, checked, code)
+    assert "zeta.colour" in printed
+    assert ill["about"] == "plugin 'acme' (flava-parts-acme 0.2)"
+    assert ill["what"].startswith(what)
+    assert mend in ill["mend"]
+    assert f"ill   {ill['about']}: {what}" in found
+    assert f"\n      mend it: {ill['mend']}" in found
+    assert "well  plugin 'zeta' (flava-parts-zeta 1.0): 1 part, 0 presets" in found
+
+
+def test_a_hang_at_import_is_given_up(fake_distribution: FakeDistribution, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the plugin catches every exception; the alarm is gone afterwards."""
+    source = "import time\nwhile True:\n    try:\n        time.sleep(600)\n    except Exception:\n        pass\n"
+    fake_distribution("flava-parts-acme", "0.2", "acme", source)
+    monkeypatch.setenv("FLAVA_PARTS_PLUGIN_SECONDS", "0.3")
+    begun = time.monotonic()
+    registry = load_registry()
+
+    assert ["plugin 'acme' (flava-parts-acme 0.2) failed to load: not loaded after 0.3 s, so given up"] == broken(
+        registry
+    )
+    assert time.monotonic() - begun < 30
+    assert (0.0, 0.0) == signal.getitimer(signal.ITIMER_REAL)
+    assert signal.SIG_DFL == signal.getsignal(signal.SIGALRM)
+
+
+def test_the_doctor_names_contested_names_and_what_is_blocked(
+    fake_distribution: FakeDistribution, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two claimants are ill; blocking one of them, as is the user's right, makes everything well again."""
+    fake_distribution("flava-parts-zeta", "1.0", "zeta", GOOD)
+    fake_distribution("flava-parts-acme", "0.2", "acme", GOOD)
+    probing(monkeypatch, tmp_path)
+    contested, printed, _ = run("parts", "--doctor")
+    monkeypatch.setenv("FLAVA_PARTS_BLOCK", "zeta")
+    blocked, after, _ = run("parts", "--doctor")
+
+    assert (1, 0) == (contested, blocked)
+    assert "ill   the name 'acme.colour': both plugin 'acme' (flava-parts-acme 0.2) and plugin 'zeta'" in printed
+    assert "well  plugin 'zeta' (flava-parts-zeta 1.0): is blocked, as was asked for" in after
+    assert "well  plugin 'acme' (flava-parts-acme 0.2): 1 part, 0 presets" in after
+
+
+# ------------------------------------------------------------------------------------------------------ new kinds
+
+EDGES = Path(__file__).parent / "edges_plugin.py"
+
+
+def edges_registry() -> tuple[ModuleType, Registry]:
+    """The plugin from outside this project's namespace, and a registry with it."""
+    from flava_parts.cli.options import imported
+
+    plugin = imported(str(EDGES))
+    return plugin, load_registry(plugins=[plugin], entry_points=False)
+
+
+def test_a_plugin_brings_a_part_for_every_slot_and_a_preset() -> None:
+    """One for each kind that there is, and a file that uses them all."""
+    _, registry = edges_registry()
+    spec = load_spec("edges.model", registry=registry)
+    used = {part.type_name() for part in (spec.image_encoder, spec.text_encoder, *spec.losses.values())}
+    used |= {getattr(spec, slot).type_name() for slot in ("fusion", "codebook", "image_masker", "text_masker")}
+
+    assert [] == broken(registry)
+    assert set(registry.kinds) == {entry.kind for entry in registry.entries.values() if entry.name.startswith("edges.")}
+    assert {name.partition(".")[0] for name in used} == {"edges"}
+
+
+def test_a_loss_reads_a_stream_that_another_part_provides() -> None:
+    """Nobody foresaw it: the encoder states it, wiring knows its width, the model hands it on, gradients flow."""
+    import torch
+
+    from flava_parts.compose import compose
+    from flava_parts.wiring import wire
+
+    _, registry = edges_registry()
+    spec = load_spec("edges.model", registry=registry, set=["losses.sharp.weight=1.0"])
+    wiring = wire(spec)
+    torch.manual_seed(0)
+    model = compose(spec)
+    output = model(pixel_values=torch.rand(2, 3, 16, 16), losses=["sharp"])
+    output.loss.backward()
+
+    assert ("image", 4) == (wiring.extra["edges.sharpness"].run, wiring.stream_width("edges.sharpness"))
+    assert {"sharp"} == set(output.losses)
+    assert model.image_encoder.sharpness.weight.grad.abs().sum() > 0
+
+
+def test_the_stream_s_loss_keeps_its_laws_in_a_model_that_provides_it() -> None:
+    """And is told what is missing in one that does not."""
+    from flava_parts.testing import check_part
+
+    plugin, registry = edges_registry()
+    spec = load_spec("edges.model", registry=registry)
+    report = check_part(plugin.SharpnessSpec(), model=spec)
+    elsewhere = message("base: flava.tiny\nlosses: {sharp: {type: edges.sharp}}\n", registry)
+
+    assert report.ok, report
+    assert check_part(spec.image_encoder, only=["facts", "batch_order"]).ok
+    assert elsewhere.startswith("<text>:2:17: losses.sharp: reads edges.sharpness, which nothing provides; there are ")
+
+
+# ---------------------------------------------------------------------------------------------------------- verbs
+
+VERB = """
+from flava_parts import hookimpl
+
+
+def greet(name: str, twice: bool = False) -> None:
+    \"\"\"Greet somebody.\"\"\"
+    print("hello " * (2 if twice else 1) + name)
+
+
+@hookimpl
+def flava_parts_verbs():
+    return {"greet": greet}
+"""
+
+GROUP_OF_VERBS = VERB.replace('{"greet": greet}', '{"colours": colours}').replace(
+    "@hookimpl",
+    "import typer\n\ncolours = typer.Typer(help='About colours.')\ncolours.command('fit')(greet)\n\n\n@hookimpl",
+)
+
+
+@pytest.fixture
+def fresh_registry() -> Iterator[None]:
+    """The command line reads the installed plugins anew, and those of the other tests read theirs afterwards."""
+    default_registry.cache_clear()
+    yield
+    default_registry.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_plugin_brings_a_verb(fake_distribution: FakeDistribution, run: Run) -> None:
+    """Called, with help of its own, and listed with the built-in ones."""
+    fake_distribution("flava-parts-acme", "0.2", "acme", VERB)
+
+    assert (0, "hello hello you\n", "") == run("greet", "you", "--twice")
+    assert "Greet somebody." in run("greet", "--help")[1]
+    listed = run("--help")[1]
+    assert "greet" in listed
+    assert "check" in listed
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_plugin_brings_a_group_of_verbs(fake_distribution: FakeDistribution, run: Run) -> None:
+    """A group of one stays a group."""
+    fake_distribution("flava-parts-acme", "0.2", "acme", GROUP_OF_VERBS)
+
+    assert (0, "hello you\n", "") == run("colours", "fit", "you")
+    assert "About colours." in run("--help")[1]
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_broken_verb_leaves_the_others(fake_distribution: FakeDistribution, run: Run) -> None:
+    """One that typer cannot read: told where it is asked for, left out of the list; built-in verbs are not affected."""
+    fake_distribution("flava-parts-acme", "0.2", "acme", VERB.replace("name: str", "name: dict"))
+    fake_distribution("flava-parts-zeta", "1.0", "zeta", VERB.replace('"greet"', '"wave"'))
+    code, out, err = run("greet", "you")
+
+    assert (2, "") == (code, out)
+    assert err.startswith("plugin 'acme' (flava-parts-acme 0.2) offers the verb 'greet', which typer cannot read: Run")
+    assert (0, "hello you\n", "") == run("wave", "you")
+    code, out, err = run("--help")
+    assert 0 == code
+    assert "wave" in out
+    assert "greet" not in out
+    assert err.startswith("warning: plugin 'acme' (flava-parts-acme 0.2) offers the verb 'greet', which typer cannot")
+    assert (0, "flava.tiny: a model, ok\n", "") == run("check", "flava.tiny")
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_verb_that_is_claimed_twice_or_built_in(fake_distribution: FakeDistribution, run: Run) -> None:
+    """The first belongs to nobody, and both are named; the second stays what it is."""
+    fake_distribution("flava-parts-acme", "0.2", "acme", VERB)
+    fake_distribution("flava-parts-zeta", "1.0", "zeta", VERB)
+    fake_distribution("flava-parts-other", "1.0", "other", VERB.replace('"greet"', '"check"'))
+
+    assert (
+        2,
+        "",
+        "there is no verb 'greet'; both plugin 'acme' (flava-parts-acme 0.2) and plugin 'zeta' (flava-parts-zeta 1.0) "
+        "claim that name, so neither has it; block one with FLAVA_PARTS_BLOCK\n",
+    ) == run("greet", "you")
+    assert (0, "flava.tiny: a model, ok\n", "") == run("check", "flava.tiny")
+    assert (
+        "warning: plugin 'other' (flava-parts-other 1.0) offers the verb 'check', which is built in\n"
+        in run("--help")[2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (VERB.replace('{"greet": greet}', "3"), "failed in flava_parts_verbs: TypeError: 'int' object is not iterable"),
+        (
+            VERB.replace('"greet": greet', '"Greet": greet'),
+            "offers the verb 'Greet', which is not in lower case, with hyphens",
+        ),
+        (VERB.replace('"greet": greet', '"greet": 3'), "offers the verb 'greet', which is 3, no function"),
+    ],
+)
+def test_verbs_that_break_the_rules(fake_distribution: FakeDistribution, source: str, reason: str) -> None:
+    """Remembered with the reason."""
+    fake_distribution("flava-parts-acme", "0.2", "acme", source)
+    registry = load_registry()
+
+    assert [f"plugin 'acme' (flava-parts-acme 0.2) {reason}"] == broken(registry)
+    assert {} == dict(registry.verbs)

@@ -131,7 +131,7 @@ def test_python_blocks_run(page: Path, folder: Path) -> None:
 def test_yaml_blocks_are_right_or_wrong_as_they_say(page: Path, folder: Path) -> None:
     """Each loads, with the plugins of the page."""
     write_files(page, folder)
-    modules = [cli.options._imported(block.file) for block in blocks(page, "python") if block.file]
+    modules = [cli.options.imported(block.file) for block in blocks(page, "python") if block.file]
     registry = load_registry(plugins=modules, entry_points=False)
     for block in blocks(page, "yaml"):
         load_any(block.text, registry=registry)

@@ -354,7 +354,12 @@ class FlavaForPreTraining(nn.Module):
         self, inputs: _Inputs, states: Mapping[Pass, EncoderOutput], narrowing: Narrowing, matched: Tensor | None
     ) -> dict[Stream, Tensor]:
         """Every stream that the passes which ran can give, and the labels that were given with the batch."""
-        streams: dict[Stream, Tensor] = {}
+        streams: dict[Stream, Tensor] = {
+            name: stream
+            for run, output in states.items()
+            for name, stream in (output.streams or {}).items()
+            if self.stream_passes.get(name) == run
+        }
         if "image" in states:
             streams[Streams.IMAGE_SUMMARY] = states["image"].last_hidden_state[:, 0]
         if "text" in states:

@@ -8,13 +8,16 @@ from importlib import import_module
 import typer
 
 from ..errors import FlavaPartsError
+from .verbs import Verbs
 
 VERBS = (
     "check",
     "explain",
     "parts",
     "schema",
+    "plugin",
     "init",
+    "data",
     "train",
     "finetune",
     "embed",
@@ -27,9 +30,10 @@ VERBS = (
 
 
 def app() -> typer.Typer:
-    """The command with all its verbs."""
+    """The command with all its verbs; those of plugins are found when they are asked for."""
     command = typer.Typer(
         name="flava-parts",
+        cls=Verbs,
         help="FLAVA in parts: compose it from YAML, pretrain it, look inside.",
         no_args_is_help=True,
         add_completion=False,

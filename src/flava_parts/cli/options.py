@@ -30,10 +30,11 @@ def registry_with(plugins: list[str] | None) -> Registry:
     """The default registry, or one with these plugins too. Raises InputError for one that cannot be imported."""
     from ..plugins import default_registry, load_registry
 
-    return load_registry(plugins=[_imported(plugin) for plugin in plugins]) if plugins else default_registry()
+    return load_registry(plugins=[imported(plugin) for plugin in plugins]) if plugins else default_registry()
 
 
-def _imported(plugin: str) -> ModuleType:
+def imported(plugin: str) -> ModuleType:
+    """The module of a name or a .py file. Raises InputError if it cannot be imported."""
     try:
         return _from_file(Path(plugin)) if plugin.endswith(".py") else import_module(plugin)
     except (Exception, SystemExit) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,9 +20,21 @@ def parts(
     name: Annotated[str | None, typer.Argument(help="Describe this part.")] = None,
     kind: Annotated[str | None, typer.Option(help="List only parts of this kind.")] = None,
     plugins: Plugins = None,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="Examine every installed plugin, each in a process of its own.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the registered parts and presets, and what could not be registered; or describe one part."""
+    """List the registered parts and presets, and what could not be registered; or describe one part.
+
+    With --doctor, say of every plugin whether it is well, and what to do if not; exits with 1 if one is not.
+    """
+    if doctor:
+        from .doctor import examine
+
+        findings = examine(plugins)
+        print(json.dumps([asdict(each) for each in findings], indent=2) if as_json else "\n".join(map(str, findings)))
+        raise typer.Exit(0 if all(each.well for each in findings) else 1)
     registry = registry_with(plugins)
     if name is not None:
         found = _described(registry, name)
