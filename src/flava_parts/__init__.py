@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .interop.pretrained import load_part as load_part
     from .interop.pretrained import load_pretrained as load_pretrained
     from .interop.pretrained import load_processor as load_processor
+    from .interop.saving import save_part as save_part
     from .interop.saving import save_pretrained as save_pretrained
     from .loading import load_any as load_any
     from .loading import load_finetune as load_finetune
@@ -50,6 +51,7 @@ _HOMES = {
     "load_part": "interop.pretrained",
     "load_pretrained": "interop.pretrained",
     "load_processor": "interop.pretrained",
+    "save_part": "interop.saving",
     "save_pretrained": "interop.saving",
     "load_any": "loading",
     "load_finetune": "loading",

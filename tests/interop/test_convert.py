@@ -142,6 +142,19 @@ def test_a_run_keeps_its_data_and_its_processor(run: Run, tmp_path: Path) -> Non
     )
 
 
+def test_a_part_is_written_alone(run: Run, saved: Path) -> None:
+    """As transformers saves it, tensor by tensor; our own files are of whole models."""
+    source = saved / "FlavaForPreTraining"
+
+    assert (0, f"{source}: its text_encoder written to part for hf\n", "") == run(
+        "convert", source, "part", "--part", "text_encoder", "--to", "hf"
+    )
+    same(load_file(saved / "FlavaTextModel" / "model.safetensors"), load_file("part/model.safetensors"))
+    assert (2, "", "--part fusion: a part alone is written for transformers; add --to hf\n") == run(
+        "convert", source, "other", "--part", "fusion"
+    )
+
+
 def test_a_part_is_no_model(run: Run, saved: Path) -> None:
     source = saved / "FlavaTextModel"
 
@@ -189,6 +202,17 @@ def test_torchmultimodal_computes_the_same(peer: Any, run: Run) -> None:
     sum(expected.values()).backward()
     ours.loss.backward()
     assert_same_gradients(peer, model, "torchmultimodal", SINGLE.gradient)
+
+
+def test_layers_with_dropout_are_counted_differently(peer: Any, tmp_path: Path) -> None:
+    """Their second one is the fourth module then; what is converted computes what it does without dropout."""
+    with_dropout = torch_multimodal(PEER, seed=1, dtype=torch.float32, dropout=0.3)
+    torch.save(with_dropout.state_dict(), tmp_path / "dropout.pt")
+    torch.save(peer.state_dict(), tmp_path / "flava.pt")
+    dropped, plain = (load_stored(open_pickled(tmp_path / name, heads=2)) for name in ("dropout.pt", "flava.pt"))
+
+    assert any("feedforward.model.3" in name for name in with_dropout.state_dict())
+    same(plain.state_dict(), dropped.state_dict())
 
 
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state, "epoch": 3}])

@@ -10,7 +10,15 @@ import pytest
 import torch
 from reference.oracles import Tiny, batch, coloured_cells, torch_multimodal
 from torch import Tensor
-from transformers import BertTokenizer, FlavaForPreTraining, FlavaModel
+from transformers import (
+    BertTokenizer,
+    FlavaForPreTraining,
+    FlavaImageCodebook,
+    FlavaImageModel,
+    FlavaModel,
+    FlavaMultimodalModel,
+    FlavaTextModel,
+)
 
 import flava_parts as fp
 from flava_parts.compose import compose
@@ -19,6 +27,7 @@ from flava_parts.errors import InputError, SpecError
 from flava_parts.facts import Grid
 from flava_parts.inputs.processor import Processor
 from flava_parts.interop import saving
+from flava_parts.interop.config import config_of_part
 from flava_parts.interop.pretrained import load_stored
 from flava_parts.interop.stored import open_pickled
 from flava_parts.losses.specs import GlobalContrastiveSpec, MIMSpec
@@ -95,6 +104,50 @@ def test_a_bare_model_is_read_as_one(saved: Path, published: Any, tmp_path: Path
 
     assert [] == [fault for faults in told.values() for fault in faults]
     same(published.flava.state_dict(), theirs.state_dict())
+
+
+ALONE = {
+    "image_encoder": FlavaImageModel,
+    "text_encoder": FlavaTextModel,
+    "fusion": FlavaMultimodalModel,
+    "codebook": FlavaImageCodebook,
+}
+
+
+@pytest.mark.parametrize("slot", ALONE)
+def test_a_part_alone_is_read_as_one(saved: Path, whole: Ours, tmp_path: Path, slot: str) -> None:
+    """By transformers' class for it, complete and with the config it had; and by `load_part`, bit for bit."""
+    fp.save_part(whole, slot, tmp_path / "part")
+    theirs, told = ALONE[slot].from_pretrained(tmp_path / "part", output_loading_info=True)
+    published = ALONE[slot].from_pretrained(saved / ALONE[slot].__name__)
+
+    assert [] == [fault for faults in told.values() for fault in faults]
+    same(published.state_dict(), theirs.state_dict())
+    ignored = {"_name_or_path", "transformers_version"}
+    expected, actual = published.config.to_dict(), theirs.config.to_dict()
+    if slot == "image_encoder":  # its vocabulary is the codebook's, which no tensor of it has
+        ignored.add("vocab_size")
+    assert {name: value for name, value in expected.items() if name not in ignored} == {
+        name: value for name, value in actual.items() if name not in ignored
+    }
+    back = fp.load_part(tmp_path / "part", slot).state_dict()
+    mine = whole.get_submodule(slot).state_dict()
+    alone = [name for name in mine if "_projection." not in name or slot != "fusion"]
+    same({name: mine[name] for name in alone}, {name: back[name] for name in alone})
+
+
+def test_only_parts_that_transformers_has_are_saved_alone(whole: Ours, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"transformers saves no losses\.itm alone; it has image_encoder, text_encoder"
+    ):
+        fp.save_part(whole, "losses.itm", tmp_path / "part")
+    without = compose(TINY.spec().model_copy(update={"codebook": None, "losses": {}}))
+    with pytest.raises(InputError, match="the model has no codebook"):
+        fp.save_part(without, "codebook", tmp_path / "part")
+    text = TINY.spec().text_encoder.model_copy(update={"position_embedding": "relative_key"})
+    with pytest.raises(SpecError, match="transformers computes absolute positions only"):
+        config_of_part("text_encoder", text)
+    assert not (tmp_path / "part").exists()
 
 
 def test_what_a_model_does_not_have_is_left_out(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def hugging_face(tiny: Tiny, seed: int, dtype: torch.dtype = torch.float64, **ch
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "selu": nn.SELU, "gelu_new": partial(nn.GELU, approximate="tanh")}
 
 
-def torch_multimodal(tiny: Tiny, seed: int, dtype: torch.dtype = torch.float64) -> Any:
+def torch_multimodal(tiny: Tiny, seed: int, dtype: torch.dtype = torch.float64, dropout: float = 0.0) -> Any:
     """torchmultimodal's `FLAVAForPreTraining`, random weights; its codebook of our tiny size."""
     from torchmultimodal.models.flava import model as flava
     from torchmultimodal.modules.losses.flava import FLAVAPretrainingLoss
@@ -200,6 +200,7 @@ def torch_multimodal(tiny: Tiny, seed: int, dtype: torch.dtype = torch.float64) 
             f"{name}_intermediate_size": of.mlp_width,
             f"{name}_intermediate_activation": ACTIVATIONS[of.activation],
             f"{name}_layer_norm_eps": tiny.norm_eps,
+            f"{name}_dropout": dropout,
         }
 
     encoders = flava.flava_model(

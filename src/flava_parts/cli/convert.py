@@ -28,6 +28,13 @@ def convert(
     to: Annotated[
         Literal["flava_parts", "hf", "torchmultimodal"], typer.Option("--to", help="Whose files to write.")
     ] = "flava_parts",
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SLOT",
+            help="Write this part alone, for transformers: image_encoder, text_encoder, fusion, codebook.",
+        ),
+    ] = None,
     spec: Annotated[bool, typer.Option("--spec", help="Print the model's spec as YAML, and write nothing.")] = False,
     check: Annotated[
         bool,
@@ -61,9 +68,15 @@ def convert(
     if destination is None:
         raise InputError("convert needs a folder to write to, or one of --check and --spec")
     from ..interop.pretrained import load_stored, processor_in
-    from ..interop.saving import write_model
+    from ..interop.saving import save_part, write_model
 
     whole, model = stored.whole, load_stored(stored)
+    if part is not None:
+        if to != "hf":
+            raise InputError(f"--part {part}: a part alone is written for transformers; add --to hf")
+        save_part(model, part, destination)
+        print(f"{source}: its {part} written to {destination} for {to}")
+        return
     try:
         processor = processor_in(stored.folder, registry)
     except (InputError, SpecError) as error:

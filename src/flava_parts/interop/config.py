@@ -119,6 +119,14 @@ SLOTS: Mapping[str, str] = {
 }
 """The slot that a part of FLAVA fills when it was saved alone, by its ``model_type``."""
 
+_ALONE: Mapping[str, tuple[str, type[PartSpec], str, str]] = {
+    "image_encoder": ("image_config", ViTSpec, "flava_image_model", "FlavaImageModel"),
+    "text_encoder": ("text_config", TextTransformerSpec, "flava_text_model", "FlavaTextModel"),
+    "fusion": ("multimodal_config", FusionTransformerSpec, "flava_multimodal_model", "FlavaMultimodalModel"),
+    "codebook": ("image_codebook_config", DVAESpec, "flava_image_codebook", "FlavaImageCodebook"),
+}
+"""Of each part that transformers has a class for: its block in a whole config, our spec, its type, its class."""
+
 S = TypeVar("S", bound=PartSpec)
 
 
@@ -186,9 +194,7 @@ def part_of_config(config: Mapping[str, Any]) -> tuple[str, PartSpec]:
     """
     _check_model_type(config, tuple(SLOTS))
     slot = SLOTS[str(config["model_type"])]
-    name = {"image_encoder": "image_config", "text_encoder": "text_config", "fusion": "multimodal_config"}.get(
-        slot, "image_codebook_config"
-    )
+    name, *_ = _ALONE[slot]
     _check_names("", config, (*_BLOCKS[name], *_OTHERS[name]))
     match slot:
         case "image_encoder":
@@ -349,6 +355,21 @@ def config_of_spec(spec: FlavaSpec) -> dict[str, Any]:
     return config
 
 
+def config_of_part(slot: str, part: PartSpec) -> dict[str, Any]:
+    """The ``config.json`` from which transformers builds a part alone: an encoder, the fusion, or the codebook.
+
+    Raises InputError if transformers has no class for what fills that slot, and SpecError if it cannot compute it.
+    """
+    if slot not in _ALONE:
+        raise InputError(f"transformers saves no {slot} alone; it has {', '.join(_ALONE)}")
+    problems = list(_part_without_counterpart(slot, part))
+    if problems:
+        raise SpecError(problems)
+    name, _, model_type, architecture = _ALONE[slot]
+    groups = {"num_groups": 4} if slot == "codebook" else {}
+    return _written(part, _BLOCKS[name]) | groups | {"architectures": [architecture], "model_type": model_type}
+
+
 def _written(part: PartSpec, table: Mapping[str, str]) -> dict[str, Any]:
     fields = part.model_dump(mode="json")
     if "mlp_width" in fields:
@@ -358,16 +379,11 @@ def _written(part: PartSpec, table: Mapping[str, str]) -> dict[str, Any]:
 
 def _without_counterpart(spec: FlavaSpec) -> Iterator[Problem]:
     """Everything in a spec that transformers has no way to say, and that changes what the model computes."""
-    homes: dict[str, tuple[PartSpec | None, type[PartSpec]]] = {
-        "image_encoder": (spec.image_encoder, ViTSpec),
-        "text_encoder": (spec.text_encoder, TextTransformerSpec),
-        "fusion": (spec.fusion, FusionTransformerSpec),
-        "codebook": (spec.codebook, DVAESpec),
-    }
-    strangers = [slot for slot, (part, kind) in homes.items() if part is not None and type(part) is not kind]
-    for slot in strangers:
-        part, kind = homes[slot]
-        yield Problem((slot,), f"transformers has no {cast(PartSpec, part).type_name()}, only {kind.type_name()}")
+    parts: dict[str, PartSpec | None] = {slot: getattr(spec, slot) for slot in _ALONE}
+    strangers = [slot for slot, part in parts.items() if part is not None and type(part) is not _ALONE[slot][1]]
+    for slot, part in parts.items():
+        if part is not None:
+            yield from _part_without_counterpart(slot, part)
     if spec.fusion is None:
         yield Problem(("fusion",), "transformers has no FLAVA without one")
     for name, loss in spec.losses.items():
@@ -382,18 +398,26 @@ def _without_counterpart(spec: FlavaSpec) -> Iterator[Problem]:
         yield from _other_computation(spec)
 
 
+def _part_without_counterpart(slot: str, part: PartSpec) -> Iterator[Problem]:
+    """What of one part transformers has no way to say."""
+    kind = _ALONE[slot][1]
+    if type(part) is not kind:
+        yield Problem((slot,), f"transformers has no {part.type_name()}, only {kind.type_name()}")
+        return
+    if isinstance(part, TextTransformerSpec) and part.position_embedding != "absolute":
+        yield Problem((slot, "position_embedding"), "transformers computes absolute positions only")
+    if isinstance(part, FusionTransformerSpec) and not part.mask_text_padding:
+        yield Problem(
+            (slot, "mask_text_padding"),
+            "transformers always hides padding from the fusion; with true, its scores of padded texts change likewise",
+        )
+    if isinstance(part, DVAESpec) and part.groups != 4:
+        yield Problem((slot, "groups"), f"transformers' codebook has 4 groups, not {part.groups}")
+
+
 def _other_computation(spec: FlavaSpec) -> Iterator[Problem]:
     image, text = cast(ViTSpec, spec.image_encoder), cast(TextTransformerSpec, spec.text_encoder)
     fusion, codebook = cast(FusionTransformerSpec, spec.fusion), cast(DVAESpec | None, spec.codebook)
-    if text.position_embedding != "absolute":
-        yield Problem(("text_encoder", "position_embedding"), "transformers computes absolute positions only")
-    if not fusion.mask_text_padding:
-        yield Problem(
-            ("fusion", "mask_text_padding"),
-            "transformers always hides padding from the fusion; with true, its scores of padded texts change likewise",
-        )
-    if codebook is not None and codebook.groups != 4:
-        yield Problem(("codebook", "groups"), f"transformers' codebook has 4 groups, not {codebook.groups}")
     if codebook is not None and codebook.codes.grid != image.tokens.grid:
         yield Problem(
             ("codebook", "image_size"),

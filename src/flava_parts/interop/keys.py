@@ -39,6 +39,8 @@ _TORCHMULTIMODAL_BLOCK = {
     "mlp.up": "feedforward.model.0",
     "mlp.down": "feedforward.model.2",
 }
+# torchmultimodal's layers are counted, and one with dropout has one layer more.
+_TORCHMULTIMODAL_BLOCK_WITH_DROPOUT = _TORCHMULTIMODAL_BLOCK | {"mlp.down": "feedforward.model.3"}
 # Older transformers wrote these buffers into checkpoints; they are no weights.
 _COUNTERS = re.compile(r"(.*\.)?embeddings\.(position_ids|token_type_ids)")
 
@@ -123,6 +125,15 @@ def _torchmultimodal() -> Iterator[_Entry]:
         yield f"codebook.output.{mine}", f"{blocks}.output.conv.{other}"
 
 
+def _torchmultimodal_with_dropout() -> Iterator[_Entry]:
+    for ours, model in (
+        ("image_encoder", "model.image_encoder"),
+        ("text_encoder", "model.text_encoder"),
+        ("fusion", "model.mm_encoder"),
+    ):
+        yield from _encoder(ours, model, _TORCHMULTIMODAL_BLOCK_WITH_DROPOUT)
+
+
 def _entries(peer: Peer) -> Iterator[_Entry]:
     match peer:
         case "transformers":
@@ -163,7 +174,10 @@ class _Rule:
 
 @cache
 def _rules(peer: Peer, *, to_ours: bool) -> tuple[_Rule, ...]:
-    return tuple(_Rule.of(theirs, ours) if to_ours else _Rule.of(ours, theirs) for ours, theirs in _entries(peer))
+    if not to_ours:
+        return tuple(_Rule.of(ours, theirs) for ours, theirs in _entries(peer))
+    entries = [*_entries(peer), *(_torchmultimodal_with_dropout() if peer == "torchmultimodal" else ())]
+    return tuple(_Rule.of(theirs, ours) for ours, theirs in entries)
 
 
 def our_name(name: str, peer: Peer) -> str | None:
@@ -202,6 +216,16 @@ def from_ours(state: Mapping[str, Value], peer: Peer) -> dict[str, Value]:
     if unknown:
         raise KeyError(f"{peer} has no place for {', '.join(unknown)}")
     return {found: state[name] for name, theirs in names.items() for found in theirs}
+
+
+def part_from_ours(state: Mapping[str, Value], slot: str) -> dict[str, Value]:
+    """A part's state dict of this package under the names that transformers gives to the part alone.
+
+    The projections of a fusion are left out: alone, it takes states that are projected already.
+    """
+    whole = from_ours({f"{slot}.{name}": value for name, value in state.items()}, "transformers")
+    root = ROOTS[slot]
+    return {name.removeprefix(root): value for name, value in whole.items() if name.startswith(root)}
 
 
 def peer_of(names: Iterable[str]) -> Peer | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -14,13 +14,14 @@ from ..errors import InputError
 from ..inputs.pretrained import write_processor
 from ..inputs.processor import Processor
 from ..model import FlavaForPreTraining
+from ..part import PartSpec
 from ..spec import FlavaSpec, RunSpec
 from ..train.checkpoints.atomic_io import new_folder
 from ..train.checkpoints.layout import MODEL, SPEC
 from ..train.checkpoints.tensor_files import save_tensors
 from ..writing import to_yaml
-from .config import CONFIG, config_of_spec
-from .keys import from_ours
+from .config import CONFIG, config_of_part, config_of_spec
+from .keys import from_ours, part_from_ours
 from .stored import self_contained
 
 Format = Literal["flava_parts", "hf", "torchmultimodal"]
@@ -50,15 +51,36 @@ def save_pretrained(
     write_model(model, Path(folder), format, model.spec, processor)
 
 
+def save_part(model: FlavaForPreTraining, slot: str, folder: str | Path) -> None:
+    """Write one part of a model, alone, into a new folder of transformers' layout, bit for bit.
+
+    ``image_encoder`` is read by ``FlavaImageModel.from_pretrained``, ``text_encoder`` by ``FlavaTextModel``, ``fusion``
+    by ``FlavaMultimodalModel``, without its projections, and ``codebook`` by ``FlavaImageCodebook``; all by
+    `load_part`. Raises as `save_pretrained`, and InputError for any other slot or an empty one.
+    """
+    if model.spec is None:
+        raise InputError("a part is saved with its spec, and this model was built without; use compose(spec)")
+    part: PartSpec | None = getattr(model.spec, slot, None)
+    if part is None and slot in FlavaSpec.model_fields:
+        raise InputError(f"the model has no {slot}")
+    config = config_of_part(slot, cast(PartSpec, part))
+    folder = _new(Path(folder))
+    module = model.get_submodule(slot)
+    if not getattr(module, "ready", True):
+        raise InputError(f"the {slot} has no weights yet; load a model that has them")
+    tensors = part_from_ours(module.state_dict(), slot)
+    config["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    with new_folder(folder) as unfinished:
+        _write_transformers(tensors, config, unfinished)
+
+
 def write_model(
     model: FlavaForPreTraining, folder: Path, format: str, spec: FlavaSpec | RunSpec, processor: Processor | None
 ) -> None:
     """Write a model as `save_pretrained` does; in our own format with ``spec``, which may be the run that made it."""
     if format not in get_args(Format):
         raise InputError(f"no format named {format!r}; there are {', '.join(get_args(Format))}")
-    folder = folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists already; choose a new folder, so that no other model is lost")
+    folder = _new(folder)
     architecture = spec if isinstance(spec, FlavaSpec) else spec.model
     # Everything that can be refused is refused before anything is written.
     config = config_of_spec(architecture) if format == "hf" else None
@@ -74,15 +96,22 @@ def write_model(
                 config["init_codebook"] = False
                 tensors = {name: value for name, value in tensors.items() if not name.startswith("codebook.")}
             config["dtype"] = str(model.image_encoder.norm.weight.dtype).removeprefix("torch.")
-            _write_transformers(tensors, config, unfinished)
+            whole = config["architectures"] == ["FlavaForPreTraining"]
+            named = from_ours(tensors, "transformers" if whole else "transformers_model")
+            _write_transformers(named, config, unfinished)
         else:
             torch.save(_apart(from_ours(tensors, "torchmultimodal")), unfinished / TORCH_FILE)
 
 
+def _new(folder: Path) -> Path:
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists already; choose a new folder, so that no other model is lost")
+    return folder
+
+
 def _write_transformers(tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> None:
-    whole = config["architectures"] == ["FlavaForPreTraining"]
-    named = from_ours(tensors, "transformers" if whole else "transformers_model")
-    save_tensors(_apart(named), folder / MODEL)
+    save_tensors(_apart(tensors), folder / MODEL)
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
