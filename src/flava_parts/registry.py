@@ -54,6 +54,15 @@ class Preset:
 
 
 @dataclass(frozen=True, slots=True)
+class Verb:
+    """One registered verb of the command line: a function, or a ``typer.Typer`` with several."""
+
+    name: str
+    command: Any
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """A plugin, or one thing that it returned, which could not be registered, and why, in a line."""
 
@@ -78,6 +87,7 @@ class Registry:
 
     entries: Mapping[str, Entry] = field(default_factory=_frozen)
     presets: Mapping[str, Preset] = field(default_factory=_frozen)
+    verbs: Mapping[str, Verb] = field(default_factory=_frozen)
     kinds: Mapping[str, type[PartSpec]] = field(default_factory=_frozen)
     contested: Mapping[str, tuple[Origin, ...]] = field(default_factory=_frozen)
     broken: tuple[Broken, ...] = ()
