@@ -161,17 +161,21 @@ class Batches:
             metrics[f"bad/{found.reason}"] = metrics.get(f"bad/{found.reason}", 0) + 1
         return Batch(name, group.losses, tensors, metrics, bad, tuple(sample.key for sample in samples))
 
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """The streams of which a loss needs the code of each patch."""
+        return tuple(
+            name
+            for group, names in zip(self._groups.values(), self._data.groups, strict=True)
+            for name in names
+            if group.masking.reads_codes
+        )
+
     def check_codes(self, codebook: Codebook) -> None:
         """Raise InputError if the run reads stored codes that ``codebook`` would not give of the run's views."""
         if self._codes is not None:
-            streams = [
-                name
-                for group, names in zip(self._groups.values(), self._data.groups, strict=True)
-                for name in names
-                if group.masking.reads_codes
-            ]
             sizes = {name: len(source) for name, source in self._sources.items()}
-            self._codes.check(codebook, self._views, sizes, streams)
+            self._codes.check(codebook, self._views, sizes, self.coded)
 
     def codebook_pixels(self, count: int) -> Tensor:
         """The codebook's view (n, 3, h, w) of ``count`` of the run's pictures, or of all if there are fewer.

@@ -76,6 +76,7 @@ def _write(path: Path, name: str, source: Source, made: _Made) -> int:
     """Write the codes of one source; how many samples are bad."""
     shape = (len(source), max(made.crops, 1), made.codes.grid.size)
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.min_scalar_type(made.codes.vocab_size - 1), shape=shape)
+    place = next(iter(made.codebook.state_dict().values())).device
     bad = 0
     for first in range(0, len(source), BATCH):
         pictures: dict[int, Picture] = {}
@@ -91,7 +92,7 @@ def _write(path: Path, name: str, source: Source, made: _Made) -> int:
             pixels = made.views.codebook_view(
                 list(pictures.values()), None if draws is None else torch.from_numpy(draws)
             )
-            array[indices, crop] = made.codebook(pixels).numpy()
+            array[indices, crop] = made.codebook(pixels.to(place)).cpu().numpy()
     array.flush()
     return bad
 
