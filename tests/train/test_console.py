@@ -62,7 +62,38 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str], clock: list[float]):
         "step 20/50  loss 2.11  mlm 4.00  itm 0.20  100 images/s  15s left",
         "step 40/50  loss 2.31  mlm 4.00  itm 0.20  100 images/s  5s left",
         "step 50/50  loss 2.41  mlm 4.00  itm 0.20  100 images/s  took 25s",
+        "after 50 steps     first      last",
+        "loss                2.11      2.41",
+        "mlm                 4.00      4.00",
+        "itm                 0.20      0.20",
+        "100 images/s  took 25s",
     ]
+
+
+def test_what_steps_cost_stands_beside_their_speed(capsys: pytest.CaptureFixture[str], clock: list[float]):
+    """Shares of the time by how long each step took, and the most memory."""
+    observer = Console(folder=Path("run"), every=2)
+    observer.begin(step=0, steps=3)
+    for step, (seconds, data, mfu) in enumerate([(1.0, 0.5, 0.2), (3.0, 0.1, 0.4)], start=1):
+        clock[0] += seconds
+        cost = {"seconds": seconds, "data_share": data, "mfu": mfu, "memory": 1_250_000_000 * step}
+        observer.stepped({"step": step, "loss": 1.0, "images": 8, **cost})
+
+    assert (
+        "step 2/3  loss 1.00  4 images/s  data 20 %  MFU 35 %  2.5 GB  2s left"
+        == capsys.readouterr().err.split("\n")[1]
+    )
+
+
+def test_trouble_is_said_and_a_step_that_was_left_out_is_in_no_mean(capsys: pytest.CaptureFixture[str]):
+    observer = Console(folder=Path("run"), every=1)
+    observer.begin(step=0, steps=9)
+    observer.stepped({"step": 1, "loss": 1.0})
+    observer.stepped({"step": 2, "loss": float("nan"), "skipped": 1, "trouble": "step 2: the loss is not finite"})
+
+    lines = capsys.readouterr().err.splitlines()
+    assert "step 2: the loss is not finite" == lines[2]
+    assert lines[3].startswith("step 2/9  loss 1.00  ")
 
 
 def test_going_on(capsys: pytest.CaptureFixture[str], clock: list[float]):
@@ -71,7 +102,9 @@ def test_going_on(capsys: pytest.CaptureFixture[str], clock: list[float]):
 
     lines = capsys.readouterr().err.splitlines()
     assert ["run: 600 steps, going on after step 580"] == lines[:1]
-    assert [True] == [line.startswith("step 600/600  ") and line.endswith("took 20h00m") for line in lines[1:]]
+    assert lines[1].startswith("step 600/600  ")
+    assert lines[1].endswith("took 20h00m")
+    assert 1 == sum(line.startswith("step") for line in lines)
 
 
 def test_speed_without_images_and_time_that_stands_still(capsys: pytest.CaptureFixture[str], clock: list[float]):

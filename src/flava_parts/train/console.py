@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from time import monotonic
 
@@ -17,15 +17,17 @@ PACE_STEPS = 100
 class Console:
     """A progress bar if stderr is a terminal, a plain line every ``every`` steps and at the last one otherwise.
 
-    Losses are means of the last ``every`` steps that had them, since each stream has losses of its own. ``images`` in
-    a step's record is how many pictures its batch had. What goes by is written to stderr; the evaluations of
-    the finished model are written to stdout, as a table.
+    Losses are means of the last ``every`` steps that had them, since each stream has losses of its own. Beside them
+    stand images a second, the share of the time that was spent on batches (``data``), the share of the measured peak
+    (``MFU``), the most memory so far, and the time left. What goes by is written to stderr, and at the end a table of
+    the losses then and now; the evaluations of the finished model are written to stdout, as a table.
     """
 
     def __init__(self, *, folder: Path, every: int = 20) -> None:
         self.folder = folder
         self.every = every
         self._steps = 0
+        self._first: dict[str, list[float]] = {}
         self._recent: dict[str, deque[float]] = {}
         self._pace = _Pace(0)
         self._bar: _Bar | None = None
@@ -33,7 +35,7 @@ class Console:
     def begin(self, *, step: int, steps: int) -> None:
         """Say where the run is kept, and from which step it goes on."""
         self._steps = steps
-        self._recent = {}
+        self._first, self._recent = {}, {}
         self._pace = _Pace(step)
         going_on = f", going on after step {step}" if step else ""
         print(f"{self.folder}: {steps} steps{going_on}", file=sys.stderr, flush=True)
@@ -43,16 +45,34 @@ class Console:
     def stepped(self, record: Record) -> None:
         """Show one update: its number, the losses, images a second, the time left."""
         step = int(record["step"])
-        for key, value in record.items():
+        for key, value in record.items() if "skipped" not in record else ():
             if (key == "loss" or key.startswith("loss/")) and not isinstance(value, str):
-                self._recent.setdefault(key.removeprefix("loss/"), deque(maxlen=self.every)).append(value)
-        self._pace.advance(step, int(record.get("images", 0)))
-        losses = "  ".join(f"{name} {_number(sum(recent) / len(recent))}" for name, recent in self._recent.items())
+                name = key.removeprefix("loss/")
+                self._recent.setdefault(name, deque(maxlen=self.every)).append(value)
+                if len(first := self._first.setdefault(name, [])) < self.every:
+                    first.append(value)
+        self._pace.advance(step, record)
+        if "trouble" in record:
+            print(record["trouble"], file=sys.stderr, flush=True)
+        losses = "  ".join(f"{name} {_number(_mean(recent))}" for name, recent in self._recent.items())
         pace = self._pace.describe(self._steps - step)
         if self._bar is not None:
             self._bar.show(step, losses, pace)
         elif step % self.every == 0 or step == self._steps:
             print(f"step {step}/{self._steps}  {losses}  {pace}", file=sys.stderr, flush=True)
+        if step == self._steps:
+            self.end()
+            print(self._table(pace), file=sys.stderr, flush=True)
+
+    def _table(self, pace: str) -> str:
+        """The losses of the first and of the last steps, and the pace."""
+        title = f"after {self._steps} steps"
+        width = max(map(len, (title, *self._recent)))
+        rows = [
+            f"{name.ljust(width)}  {_number(_mean(self._first[name])):>8}  {_number(_mean(recent)):>8}"
+            for name, recent in self._recent.items()
+        ]
+        return "\n".join([f"{title.ljust(width)}  {'first':>8}  {'last':>8}", *rows, pace])
 
     def evaluated(self, record: Record) -> None:
         """Show one evaluation: a line on the way, a table on stdout at the end."""
@@ -97,10 +117,17 @@ class _Pace:
     def __init__(self, step: int) -> None:
         self._begun = monotonic()
         self._marks: deque[tuple[float, int, int]] = deque([(self._begun, step, 0)], maxlen=PACE_STEPS + 1)
+        self._shares: deque[tuple[float, float, float]] = deque(maxlen=PACE_STEPS)
+        self._memory = 0.0
 
-    def advance(self, step: int, images: int) -> None:
-        """Step ``step`` was made just now, on so many images."""
-        self._marks.append((monotonic(), step, self._marks[-1][2] + images))
+    def advance(self, step: int, record: Record) -> None:
+        """Step ``step`` was made just now."""
+        self._marks.append((monotonic(), step, self._marks[-1][2] + int(record.get("images", 0))))
+        if "mfu" in record:
+            seconds, data, mfu, self._memory = (
+                float(record[name]) for name in ("seconds", "data_share", "mfu", "memory")
+            )
+            self._shares.append((seconds, data * seconds, mfu * seconds))
 
     def describe(self, left: int) -> str:
         """``812 images/s  3m10s left`` if so many steps are left; ``took 4m02s`` at the end."""
@@ -108,7 +135,15 @@ class _Pace:
         seconds, steps = max(now - since, 1e-9), max(step - first_step, 1)
         speed = f"{(images - first_images) / seconds:.0f} images/s" if images else f"{_number(steps / seconds)} steps/s"
         time = f"{_duration(left * seconds / steps)} left" if left else f"took {_duration(now - self._begun)}"
-        return f"{speed}  {time}"
+        return f"{speed}  {self._share_of_time()}{time}"
+
+    def _share_of_time(self) -> str:
+        """``data 3 %  MFU 45 %  1.2 GB`` and two spaces, if steps told."""
+        if not self._shares:
+            return ""
+        seconds, data, mfu = (sum(column) for column in zip(*self._shares, strict=True))
+        memory = f"{self._memory / 1e9:.1f} GB"
+        return f"data {data / seconds:.0%}  MFU {mfu / seconds:.0%}  {memory}  ".replace("%", " %")
 
 
 class _Bar:
@@ -138,6 +173,10 @@ class _Bar:
     def close(self) -> None:
         """Draw the last state and let go of the terminal."""
         self._live.stop()
+
+
+def _mean(values: Collection[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _number(value: float) -> str:
