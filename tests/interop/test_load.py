@@ -25,6 +25,7 @@ import flava_parts as fp
 from flava_parts.errors import InputError, SpecError
 from flava_parts.interop import tensors as tensors_module
 from flava_parts.interop.keys import from_ours, to_ours
+from flava_parts.maskers.specs import BlockMaskerSpec
 
 from .conftest import TINY
 
@@ -148,6 +149,22 @@ def test_a_fusion_alone_computes_what_transformers_does(saved: Path, published: 
         actual = fusion(image, text)
 
     assert_same_states(expected, actual, SINGLE.value, "fusion")
+
+
+def test_masks_are_drawn_as_the_processor_beside_the_weights_says(saved: Path, tmp_path: Path) -> None:
+    """If it is one for this model; a damaged one is told by who reads it, and keeps nobody from the weights."""
+    folder = shutil.copytree(saved / "FlavaForPreTraining", tmp_path / "model")
+    usual = fp.load_pretrained(folder).spec.image_masker
+    told = {"image_processor_type": "FlavaImageProcessor", "total_mask_patches": 5, "mask_group_min_patches": 2}
+
+    def masker(**settings: object) -> Any:
+        (folder / "preprocessor_config.json").write_text(json.dumps({**told, **settings}), encoding="utf-8")
+        return fp.load_pretrained(folder).spec.image_masker
+
+    expected = BlockMaskerSpec(total=5, min_group=2, max_group=4, min_aspect=0.5)
+    assert expected == masker(input_size_patches=3, mask_group_max_patches=4, mask_group_min_aspect_ratio=0.5)
+    assert usual == masker(input_size_patches=14) == masker(input_size_patches=3, total_mask_patches=10)
+    assert usual == masker(image_processor_type="CLIPImageProcessor")
 
 
 def test_without_a_codebook(published: Any, tmp_path: Path) -> None:

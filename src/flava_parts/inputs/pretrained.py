@@ -179,8 +179,11 @@ def usual_backend() -> Backend:
     return "torchvision" if has_lanczos() else "pil"
 
 
-def _picture_settings(folder: Path, model: FlavaSpec | None) -> tuple[Path, ImageProcessorSettings]:
-    """The settings of pictures, and the file that holds them."""
+def read_picture_settings(folder: Path) -> tuple[Path, ImageProcessorSettings] | None:
+    """The file of a folder that holds the settings of pictures, and what it holds; None if there is no such file.
+
+    Raises `InputError` for a file that is damaged or of another architecture.
+    """
     for path, key in ((folder / BOTH, "image_processor"), (folder / PICTURES, None)):
         block = _read(path) if path.is_file() else {}
         block = block if key is None else block.get(key)
@@ -193,8 +196,17 @@ def _picture_settings(folder: Path, model: FlavaSpec | None) -> tuple[Path, Imag
         if kind is not None and kind not in tuple(IMAGE_PROCESSORS):
             raise InputError(f"{path}: the settings of {show(kind)}; FLAVA's are those of FlavaImageProcessor")
         given = {name: value for name, value in entries.items() if name not in NO_SETTINGS}
-        backend = given.pop(BACKEND, None) or IMAGE_PROCESSORS.get(kind) or usual_backend()
+        named = None if kind is None else IMAGE_PROCESSORS[kind]
+        backend = given.pop(BACKEND, None) or named or usual_backend()
         return path, changed(ImageProcessorSettings(), {"backend": backend, **given}, where=f"{path}: ")
+    return None
+
+
+def _picture_settings(folder: Path, model: FlavaSpec | None) -> tuple[Path, ImageProcessorSettings]:
+    """The settings of pictures, and the file that holds them, or would."""
+    found = read_picture_settings(folder)
+    if found is not None:
+        return found
     if model is None:
         raise InputError(f"{folder}: holds neither {PICTURES} nor {BOTH}; give a folder with one, or the model")
     from .specs import ViewsSpec

@@ -15,7 +15,10 @@ from ..compose import compose
 from ..errors import InputError
 from ..facts import Grid, ImageTokens, TextTokens, Vocab
 from ..fusion.specs import FusionSpec
+from ..inputs.pretrained import read_picture_settings
+from ..inputs.views import BLOCK_ARGUMENTS, mask_grid
 from ..loading import load_any
+from ..maskers.specs import BlockMaskerSpec
 from ..part import PartSpec
 from ..registry import Registry
 from ..spec import FinetuneSpec, FlavaSpec, RunSpec
@@ -196,7 +199,7 @@ def _of_transformers(place: str, folder: Path, files: Mapping[str, Tensor]) -> S
         if config.get("model_type") == "flava":
             spec = spec_of_config(config)
             tensors, strangers = _renamed(files, under_any_prefix(files, "transformers"))
-            spec = _as_stored(spec, tensors)
+            spec = _as_stored(_masked_as_told(spec, folder), tensors)
             if config.get("init_codebook", True) is False:
                 tensors = _codebook_or_none(spec, tensors)
             return Stored(place, folder, "transformers", spec, tensors, strangers)
@@ -257,6 +260,19 @@ def _as_stored(spec: FlavaSpec, tensors: Mapping[str, Tensor]) -> FlavaSpec:
         if loss.weight or any(key.startswith(f"losses.{name}.") for key in tensors)
     }
     return spec.model_copy(update=changes)
+
+
+def _masked_as_told(spec: FlavaSpec, folder: Path) -> FlavaSpec:
+    """The spec, whose image masker draws as the folder's processor says, where there is one for this model."""
+    try:
+        found = read_picture_settings(folder)
+    except InputError:  # whoever reads the processor is told; the model is whole without it
+        return spec
+    if found is None or spec.codebook is None or mask_grid(found[1]) != spec.image_encoder.tokens.grid:
+        return spec
+    masker = BlockMaskerSpec(**{ours: getattr(found[1], theirs) for theirs, ours in BLOCK_ARGUMENTS.items()})
+    hideable = masker.total <= spec.image_encoder.tokens.grid.size
+    return spec.model_copy(update={"image_masker": masker if hideable else spec.image_masker})
 
 
 def _codebook_or_none(spec: FlavaSpec, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
