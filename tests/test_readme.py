@@ -1,8 +1,9 @@
 """The documentation holds: its code runs, its files load, its errors are what comes out, its tables are what there is.
 
 Fenced blocks are read by their language. ``python`` blocks of a page run one after the other, ``yaml`` blocks load
-(``yaml wrong`` blocks do not), ``console`` blocks print what they show; a line ``...`` there stands for the rest. A
-first line ``# name.ext`` also writes the block to that file, for the blocks around it.
+(``yaml wrong`` blocks do not), ``yaml source`` blocks name a source, ``console`` blocks print what they show; a line
+``...`` there stands for the rest. A first line ``# name.ext`` also writes the block to that file, for the blocks around
+it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from flava_parts.cli.parts import _described, _first_line
 from flava_parts.codebooks.codebook import Codebook
 from flava_parts.codebooks.specs import DVAESpec
 from flava_parts.compose import compose
+from flava_parts.data.sources.source_file import source_in
 from flava_parts.errors import SpecError
 from flava_parts.loading import load_any, load_run
 from flava_parts.messages import show
@@ -141,6 +143,13 @@ def test_yaml_blocks_are_right_or_wrong_as_they_say(page: Path, folder: Path) ->
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_source_blocks_load(page: Path) -> None:
+    """Each names a source, and nothing of it is wrong."""
+    for block in blocks(page, "yaml source"):
+        source_in(block.text, registry=BUILT_IN)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_console_blocks_print_what_they_show(
     page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,7 +201,17 @@ def test_every_block_is_tested(page: Path) -> None:
     """No block is of a kind that no test here looks at."""
     infos = re.findall(r"^```(\S.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 
-    assert set(infos) <= {"bash", "bash main-job", "bash tests", "console", "python", "toml", "yaml", "yaml wrong"}
+    assert set(infos) <= {
+        "bash",
+        "bash main-job",
+        "bash tests",
+        "console",
+        "python",
+        "toml",
+        "yaml",
+        "yaml source",
+        "yaml wrong",
+    }
 
 
 # ---------------------------------------------------------------------------------------------------- tables

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bad_pictures import BAD, GOOD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
 from flava_parts.errors import InputError
-from flava_parts.inputs.pictures import open_picture, rgb
+from flava_parts.inputs.pictures import PictureError, open_picture, rgb, size_of
 
 PIXELS = npst.arrays(np.uint8, st.tuples(st.integers(5, 9), st.integers(5, 9), st.just(3)))
 
@@ -265,3 +266,21 @@ def test_pixels_are_not_written_to(pixels: np.ndarray) -> None:
     rgb(Image.fromarray(pixels), 0)
 
     assert np.array_equal(copy, pixels)
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_the_size_is_known_from_the_head(kind: str) -> None:
+    """That of the upright picture; of bombs and other formats it is the error that reading gives."""
+    content, (height, width, _) = GOOD[kind][0](), GOOD[kind][1]
+
+    assert (width, height) == size_of(content)
+
+
+@pytest.mark.parametrize("kind", ["bomb", "GIF", "zero bytes"])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_the_size_of_what_is_no_picture_is_an_error(kind: str) -> None:
+    content, reason = BAD[kind][0](), BAD[kind][1]
+    for read in (size_of, open_picture):
+        with pytest.raises(PictureError) as caught:
+            read(content)
+        assert reason == caught.value.reason

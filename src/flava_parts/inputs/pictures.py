@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from ..errors import InputError
@@ -79,6 +79,17 @@ def read_picture(path: str | Path) -> bytes:
             return file.readall()
     finally:
         os.close(descriptor)
+
+
+def size_of(content: bytes) -> tuple[int, int]:
+    """The width and height of a picture, upright, by its file's content, which is not decoded. Raises PictureError."""
+    with _decoding("picture", content):
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        if picture.width * picture.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        # A PNG may have its EXIF block behind the pixels, and asking for that would decode them.
+        turned = "exif" in picture.info and picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (picture.height, picture.width) if turned else picture.size
 
 
 def rgb_or_rgba(picture: Image.Image) -> NDArray[np.uint8]:

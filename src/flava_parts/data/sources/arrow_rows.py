@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,8 @@ def record_of(key: str, row: Mapping[str, Any], picture: str | None, folder: str
 def _picture(cell: Any, column: str, folder: str | None) -> bytes:
     """The content of a picture's file: in the cell, in the ``bytes`` of it, or below the folder."""
     if isinstance(cell, dict):
-        cell = cell.get("bytes") or cell.get("path")  # pyright: ignore
+        block = cast(dict[str, Any], cell)
+        cell = block.get("bytes") if block.get("bytes") is not None else block.get("path")
     if isinstance(cell, str) and folder is not None:
         return picture_in(folder, cell)
     if not isinstance(cell, bytes):
