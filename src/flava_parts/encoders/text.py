@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.attention import RelativePositions, keep_bias
-from ..layers.initialize import initialize
+from ..layers.initialize import Blank, initialize
 from ..layers.output import EncoderOutput
 from ..layers.transformer import Transformer
 
@@ -36,25 +36,28 @@ class TextTransformer(Transformer):
     ) -> None:
         absolute = position_embedding == "absolute"
         with_keys = position_embedding == "relative_key_query"
-        super().__init__(
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_width=mlp_width,
-            activation=activation,
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            qkv_bias=qkv_bias,
-            norm_eps=norm_eps,
-            pooler=pooler,
-            relative=None
-            if absolute
-            else [
-                RelativePositions(length=length, head_width=width // heads, with_keys=with_keys) for _ in range(depth)
-            ],
-        )
+        with Blank():
+            super().__init__(
+                width=width,
+                depth=depth,
+                heads=heads,
+                mlp_width=mlp_width,
+                activation=activation,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                qkv_bias=qkv_bias,
+                norm_eps=norm_eps,
+                pooler=pooler,
+                relative=None
+                if absolute
+                else [
+                    RelativePositions(length=length, head_width=width // heads, with_keys=with_keys)
+                    for _ in range(depth)
+                ],
+            )
         self.length = length
-        self.word_embedding = nn.Embedding(vocab_size, width, padding_idx=pad_token_id)
+        with Blank():
+            self.word_embedding = nn.Embedding(vocab_size, width, padding_idx=pad_token_id)
         self.position_embedding = nn.Embedding(length, width) if absolute else None
         self.token_type_embedding = nn.Embedding(token_types, width)
         self.embedding_norm = nn.LayerNorm(width, eps=norm_eps)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ..facts import Grid, Size, pair
 from ..layers.attention import keep_bias
-from ..layers.initialize import initialize
+from ..layers.initialize import Blank, initialize
 from ..layers.output import EncoderOutput
 from ..layers.transformer import Transformer
 
@@ -56,22 +56,24 @@ class VisionTransformer(Transformer):
         mask_token: bool = True,
         pooler: bool = False,
     ) -> None:
-        super().__init__(
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_width=mlp_width,
-            activation=activation,
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            qkv_bias=qkv_bias,
-            norm_eps=norm_eps,
-            pooler=pooler,
-        )
+        with Blank():
+            super().__init__(
+                width=width,
+                depth=depth,
+                heads=heads,
+                mlp_width=mlp_width,
+                activation=activation,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                qkv_bias=qkv_bias,
+                norm_eps=norm_eps,
+                pooler=pooler,
+            )
         (height, width_pixels), self.patch_size = pair(image_size), pair(patch_size)
         self.grid = Grid(height // self.patch_size[0], width_pixels // self.patch_size[1])
         self.channels = channels
-        self.patch_embedding = PatchEmbedding(patch_size=self.patch_size, channels=channels, width=width)
+        with Blank():
+            self.patch_embedding = PatchEmbedding(patch_size=self.patch_size, channels=channels, width=width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_token else None
         self.position_embedding = nn.Parameter(torch.zeros(1, self.prefix + self.grid.size, width))

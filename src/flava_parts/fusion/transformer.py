@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..facts import ImageTokens, Layout, TextTokens
 from ..layers.attention import keep_bias
-from ..layers.initialize import initialize
+from ..layers.initialize import Blank, initialize
 from ..layers.output import EncoderOutput
 from ..layers.transformer import Transformer
 
@@ -34,18 +34,19 @@ class FusionTransformer(Transformer):
         cls_token: bool = True,
         mask_text_padding: bool = True,
     ) -> None:
-        super().__init__(
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_width=mlp_width,
-            activation=activation,
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            qkv_bias=qkv_bias,
-            norm_eps=norm_eps,
-            pooler=pooler,
-        )
+        with Blank():
+            super().__init__(
+                width=width,
+                depth=depth,
+                heads=heads,
+                mlp_width=mlp_width,
+                activation=activation,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                qkv_bias=qkv_bias,
+                norm_eps=norm_eps,
+                pooler=pooler,
+            )
         self.prefix = image.prefix
         self.mask_text_padding = mask_text_padding
         self.image_projection = nn.Linear(image.width, width)

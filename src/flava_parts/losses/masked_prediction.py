@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..facts import IGNORE, Stream
 from ..layers.activation import activation as activation_of
-from ..layers.initialize import initialize
+from ..layers.initialize import Blank, initialize
 from .value import LossValue
 
 
@@ -47,7 +47,8 @@ class MaskedPrediction(nn.Module):
         self.states = states
         self.labels = labels
         self.weight = weight
-        self.head = PredictionHead(width=width, vocab_size=vocab_size, activation=activation, norm_eps=norm_eps)
+        with Blank():
+            self.head = PredictionHead(width=width, vocab_size=vocab_size, activation=activation, norm_eps=norm_eps)
         initialize(self, init_std)
 
     def forward(self, streams: Mapping[Stream, Tensor], *, dense: bool = False) -> LossValue:
