@@ -38,9 +38,13 @@ def test_the_files_of_a_checkpoint(tmp_path: Path) -> None:
 def test_a_checkpoint_that_is_whole_is_never_written_again(tmp_path: Path) -> None:
     path = save(tmp_path, trained(2))
     before = {file: (path / file).stat().st_mtime_ns for file in names(path)}
+    (tmp_path / ".tmp-step-00000001").mkdir()
+    (tmp_path / "LATEST").write_text("step-00000001\n")
     again = save(tmp_path, trained(2, seed=1))
 
     assert path == again
+    assert ["LATEST", "step-00000002"] == names(tmp_path)
+    assert "step-00000002\n" == (tmp_path / "LATEST").read_text()
     assert before == {file: (path / file).stat().st_mtime_ns for file in names(path)}
 
 

@@ -65,20 +65,29 @@ class Checkpoints:
         """
         step, first = int(facts["step"]), self.ranks.rank == 0
         final = self.folder / name_of(step)
-        if self.ranks.any_failed(first and final.exists() and what_is_wrong(final) is None):
-            return final
-        token = self.ranks.of_first(uuid4().int >> 65)
+        if not self.ranks.any_failed(first and final.exists() and what_is_wrong(final) is None):
+            self._write(final, step, tensors, facts, measures or {})
+        self._together(step, lambda: self._announce(final) if first else None)
+        return final
+
+    def _write(
+        self,
+        final: Path,
+        step: int,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        facts: Mapping[str, Any],
+        measures: Mapping[str, float],
+    ) -> None:
+        first, token = self.ranks.rank == 0, self.ranks.of_first(uuid4().int >> 65)
         unfinished = self.folder / f"{HIDDEN}{final.name}-{token:016x}"
         try:
             self._together(step, lambda: self._prepare(unfinished) if first else None)
             self._together(step, lambda: self._write_tensors(unfinished, tensors))
-            self._together(step, lambda: self._finish(unfinished, final, facts, measures or {}))
+            self._together(step, lambda: self._finish(unfinished, final, facts, measures))
         except CheckpointError:
             if first:
                 atomic_io.remove(unfinished)
             raise
-        self._together(step, lambda: self._announce(final) if first else None)
-        return final
 
     def _prepare(self, unfinished: Path) -> None:
         self._at("save_begun")
@@ -121,6 +130,7 @@ class Checkpoints:
         self._at("parent_synced")
 
     def _announce(self, final: Path) -> None:
+        atomic_io.remove_hidden(self.folder)
         hidden = self.folder / f"{HIDDEN}{LATEST}"
         atomic_io.write_text(hidden, final.name + "\n")
         atomic_io.sync(hidden)
