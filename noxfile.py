@@ -38,3 +38,9 @@ def types(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Every promise about speed beside its peer, in the environment of `tests`; keeps a dated table."""
     session.run(".nox/tests/bin/python", "-m", "benchmarks", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def peers(session: nox.Session) -> None:
+    """Training curves beside those of transformers, in the environment of `tests`."""
+    session.run(".nox/tests/bin/python", "-m", "pytest", "tests/peers", *session.posargs, external=True)
