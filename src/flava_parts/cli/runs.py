@@ -40,14 +40,19 @@ def log(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def tell(outcome: Outcome, *, steps: int, folder: Path, verb: str) -> None:
-    """Say what a run left, or how to go on. Exits with `INTERRUPTED` and the signal's number if it is not complete."""
+def tell(outcome: Outcome, *, steps: int, folder: Path, verb: str, quiet: bool = False) -> None:
+    """Say what a run left, or how to go on, unless ``quiet``.
+
+    Exits with `INTERRUPTED` and the signal's number if it is not complete.
+    """
     if outcome.signal is not None:
-        log(
-            f"interrupted after {outcome.step} of {steps} steps; the checkpoint is in {folder}\n"
-            f"go on with: flava-parts {verb} --out {folder}"
-        )
+        if not quiet:
+            log(
+                f"interrupted after {outcome.step} of {steps} steps; the checkpoint is in {folder}\n"
+                f"go on with: flava-parts {verb} --out {folder}"
+            )
         raise typer.Exit(INTERRUPTED + outcome.signal)
     for picture in outcome.pictures:
         typer.echo(f"drawn: {picture}")
-    typer.echo(f"the model: {folder}")
+    if not quiet:
+        typer.echo(f"the model: {folder}")

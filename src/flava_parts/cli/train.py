@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 import typer
 
+from ..errors import InputError
 from .options import Plugins, Set, registry_with
 from .runs import Allow, Out, Resume, file_of, folder_of, log, tell
 
@@ -45,8 +46,11 @@ def train(
         count = sum(parameter.numel() for parameter in model.parameters())
         typer.echo(f"{run}: composes; {count:,} parameters, {spec.train.steps} steps")
         return
+    from ..train.distribution import launched, own_rank
     from ..train.run import run as run_it
 
+    if launched() > 1 and out is None:
+        raise InputError("--out is needed: the processes, and those that take their place, have one folder")
     folder = folder_of(run, out)
     outcome = run_it(spec, folder, resume=resume, allow=allow or (), registry=registry, log=log)
-    tell(outcome, steps=spec.train.steps, folder=folder, verb="train")
+    tell(outcome, steps=spec.train.steps, folder=folder, verb="train", quiet=own_rank() > 0)

@@ -29,10 +29,13 @@ class DivergedError(FlavaPartsError):
 
 
 class Divergence:
-    """Looks at every update of the run in a folder. ``spike``: how many times the running median is too much."""
+    """Looks at every update of the run in a folder. ``spike``: how many times the running median is too much.
 
-    def __init__(self, folder: Path, *, spike: float | None) -> None:
-        self.path = folder / TROUBLE
+    Each of several processes, by ``rank``, has its own samples, and its own file.
+    """
+
+    def __init__(self, folder: Path, *, spike: float | None, rank: int = 0) -> None:
+        self.path = folder / (f"trouble-{rank}.jsonl" if rank else TROUBLE)
         self._spike = spike
         self._losses: dict[str, deque[float]] = {}
 

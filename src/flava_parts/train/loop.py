@@ -22,6 +22,7 @@ from .checkpoints.layout import file_of
 from .checkpoints.loading import Checkpoint
 from .checkpoints.saving import Checkpoints
 from .checkpoints.tensor_files import check_fit
+from .distribution import Spread, gradient_norm
 from .divergence import DivergedError, Divergence
 from .grad_cache import cached_gradients
 from .interruption import Interrupted, Interruption
@@ -49,11 +50,22 @@ class State:
     """The weights of the losses, if they can change."""
     precision: Precision = field(default_factory=Precision)
     """How matrices are multiplied, and the scale of the losses."""
+    spread: Spread | None = None
+    """How several processes share the model, if they do."""
+
+    @property
+    def forward(self) -> nn.Module:
+        """What to call on a batch: the model, or what stands for it where several processes share it."""
+        return self.model if self.spread is None else self.spread.forward
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All tensors by group and name; each group becomes a file of a checkpoint, ``<group>.safetensors``."""
+        """All tensors by group and name; each group becomes a file of a checkpoint, ``<group>.safetensors``.
+
+        Of several processes, which all have to call it, the first has them all, and the others none.
+        """
         groups = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.model, self.optimizer)}
-        return groups if self.average is None else {**groups, AVERAGE: average_tensors(self.average)}
+        groups = groups if self.average is None else {**groups, AVERAGE: average_tensors(self.average)}
+        return groups if self.spread is None else self.spread.whole(groups)
 
     def facts(self) -> dict[str, Any]:
         """All else, as JSON has it; goes into a checkpoint's `state.json`."""
@@ -72,6 +84,8 @@ class State:
         """
         place = checkpoint.path
         model, optimizer = (checkpoint.tensors.get(group, {}) for group in ("model", "optimizer"))
+        if self.spread is not None:
+            model, optimizer = self.spread.parts(model), self.spread.parts(optimizer)
         check_fit(model, self.model, place=str(place / file_of("model")), exactly=True)
         averages = optimizer_state(self.model, self.optimizer, optimizer, place=str(place / file_of("optimizer")))
         if self.average is not None:
@@ -104,9 +118,10 @@ def train(
     schedule = spec.schedule.build(steps=spec.steps)
     model, optimizer, precision = state.model, state.optimizer, state.precision
     model.train()
-    device = next(model.parameters()).device
+    device, ranks = next(model.parameters()).device, checkpoints.ranks
+    own = ["rank", ranks.rank] if ranks.rank else []  # each process drops out other units
     throughput = Throughput(device, precision.dtype)
-    divergence = Divergence(checkpoints.folder.parent, spike=spec.spike)
+    divergence = Divergence(checkpoints.folder.parent, spike=spec.spike, rank=ranks.rank)
     if precision.dtype != torch.float32:
         keep_exact(model)
     if spec.recompute:
@@ -115,10 +130,10 @@ def train(
         compile_blocks(model)
 
     def forward(piece: Piece, **asked: Any) -> Any:
-        key = (spec.seed, "dropout", state.step, *([piece.number] if piece.number else []))
+        key = (spec.seed, "dropout", state.step, *([piece.number] if piece.number else []), *own)
         torch.manual_seed(keyed_generator(*key).initial_seed())
         with precision.autocast():
-            return model(**piece.inputs, **asked)
+            return state.forward(**piece.inputs, **asked)
 
     def measured() -> Mapping[str, float]:
         """The evaluation that is due after this step, if one is."""
@@ -135,7 +150,7 @@ def train(
     complete = False
     try:
         measures = measured()  # of the step that a run goes on from, again: observers have forgotten it
-        while state.step < spec.steps and not checkpoints.ranks.any_failed(interruption.asked):
+        while state.step < spec.steps and not ranks.any_failed(interruption.asked):
             began = time.perf_counter()
             step = state.step
             with interruption.at_once():
@@ -159,19 +174,23 @@ def train(
                             output = forward(piece, **asked)
                             precision.scale(output.loss * piece.share).backward()
                             totals.add(output, piece.share)
+                            del output  # logits and states need not wait for the next step
                 precision.unscale(optimizer)
-                norm = nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm or float("inf"))
+                norm = gradient_norm(model)
+                nn.utils.clip_grads_with_norm_(model.parameters(), spec.clip_norm or float("inf"), norm)
             # From here on the state changes: update, record and checkpoint of a step are made together or not at all.
             rate = spec.optimizer.learning_rate * schedule(step)
+            loss, *losses = ranks.means([totals.loss.item(), *(each.item() for each in totals.losses.values())])
             record: dict[str, float | int | str] = {
                 "step": step + 1,
                 "stream": batch.stream,
-                "loss": totals.loss.item(),
-                **{f"loss/{name}": loss.item() for name, loss in totals.losses.items()},
+                "loss": loss,
+                **{f"loss/{name}": each for name, each in zip(totals.losses, losses, strict=True)},
                 "gradient_norm": norm.item(),
                 "learning_rate": rate,
                 **{f"value/{number}": value for number, value in values.items()},
-                "images": len(inputs.get("pixel_values", ())),
+                "images": len(inputs.get("pixel_values", ())) * ranks.size,
+                **batch.metrics,
             }
             trouble = divergence.reason(record, is_overflow=precision.may_overflow)
             if trouble == "spike":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -32,6 +32,10 @@ class Ranks(Protocol):
         """What process 0 gave."""
         ...
 
+    def means(self, numbers: Sequence[float]) -> list[float]:
+        """The mean over the processes of each number."""
+        ...
+
     def barrier(self) -> None:
         """Wait for all."""
 
@@ -49,6 +53,10 @@ class OneProcess:
     def of_first(self, number: int) -> int:
         """The number."""
         return number
+
+    def means(self, numbers: Sequence[float]) -> list[float]:
+        """The numbers."""
+        return list(numbers)
 
     def barrier(self) -> None:
         """Nobody else is waited for."""
@@ -80,6 +88,13 @@ class GlooRanks:
             distributed.broadcast(shared, group=self._group, group_src=0)
         return int(shared)
 
+    def means(self, numbers: Sequence[float]) -> list[float]:
+        """The mean over the processes of each number, of which all have equally many."""
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        with _together():
+            distributed.all_reduce(sums, group=self._group)
+        return (sums / self.size).tolist()
+
     def barrier(self) -> None:
         """Wait for all."""
         with _together():
@@ -92,3 +107,19 @@ def _together() -> Generator[None]:
         yield
     except RuntimeError as error:
         raise RankLostError(f"another process of the run is gone ({str(error).splitlines()[0]})") from error
+
+
+class FirstFailedError(FlavaPartsError):
+    """The first process failed at what the others waited for, and says why."""
+
+
+def first_does(ranks: Ranks, do: Callable[[], object]) -> None:
+    """Have the first process do something, and the others wait. Raises what that raised, and FirstFailedError there."""
+    failure = None
+    if ranks.rank == 0:
+        try:
+            do()
+        except Exception as error:
+            failure = error
+    if ranks.any_failed(failure is not None):
+        raise failure or FirstFailedError("the first process failed")

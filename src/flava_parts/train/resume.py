@@ -53,6 +53,6 @@ def go_on(state: Restorable, path: Path, checkpoints: Checkpoints, *, say: Calla
     other = differences(checkpoint.facts.get("made_with", {}), checkpoints.made_with)
     if other:
         say(f"warning: {path} was made with {'; '.join(other)}: losses may differ in their last bits")
-    if path.resolve().parent == checkpoints.folder.resolve():
+    if checkpoints.ranks.rank == 0 and path.resolve().parent == checkpoints.folder.resolve():
         set_aside_later(checkpoints.folder, state.step, say=say)
     say(f"going on from {path}, after step {state.step}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -17,7 +17,7 @@ from ..compose import compose
 from ..data.keyed import keyed_generator
 from ..data.loader import Batches
 from ..data.loading import Loading
-from ..errors import FlavaPartsError
+from ..errors import FlavaPartsError, InputError
 from ..evaluate.retrieval import RetrievalResult
 from ..inputs.processor import Processor
 from ..interop.saving import save_pretrained
@@ -34,8 +34,12 @@ from .checkpoints.saving import Checkpoints
 from .checkpoints.surroundings import surroundings
 from .claim import claim
 from .course import Course
-from .interruption import Interrupted, Interruption
+from .distribution import Spread, joined, local_device, share_first, spread
+from .interruption import SIGNALS, Interrupted, Interruption
 from .loop import train
+from .observers import Observer
+from .proposals import Proposer
+from .ranks import OneProcess, Ranks, first_does
 from .resume import checkpoint_of, go_on
 
 CODEBOOK_IMAGES = 2000
@@ -91,8 +95,8 @@ def run(
     on the way. Raises InputError if the folder holds another run, or somebody trains in it, and RunError or
     CheckpointError if it cannot be written to.
     """
-    with deterministic(), alone_in(folder):
-        return _run(spec, folder, resume, allow, registry or default_registry(), log)
+    with deterministic(), joined() as ranks, alone_in(folder, ranks):
+        return _run(spec, folder, resume, allow, registry or default_registry(), log, ranks)
 
 
 def _run(
@@ -102,27 +106,49 @@ def _run(
     allow: Collection[str],
     registry: Registry,
     log: Callable[[str], None],
+    ranks: Ranks,
 ) -> Outcome:
+    if ranks.size > 1:
+        check_shared(spec)
+    if ranks.rank:
+        log = _silent
     begun = checkpoint_of(folder, resume, say=log)
-    claim(folder / SPEC, spec, registry=registry, allow=allow)
+    first_does(ranks, lambda: claim(folder / SPEC, spec, registry=registry, allow=allow))
     torch.manual_seed(spec.train.seed)
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
+    model.loss_means = spec.train.loss_means
     course = Course(spec.model, spec.train.changes, steps=spec.train.steps)
     batches = Batches(
-        data=spec.data, model=spec.model, batch_size=spec.train.batch_size, seed=spec.train.seed, course=course
+        data=spec.data,
+        model=spec.model,
+        batch_size=spec.train.batch_size,
+        seed=spec.train.seed,
+        course=course,
+        rank=ranks.rank,
+        world_size=ranks.size,
     )
     if begun is None:
         initialize(model, spec.train.initialize)
+    shared = None
+    if ranks.size > 1:
+        shared = spread(model.to(local_device()), spec.train.parallel, shard_ranks=spec.train.shard_ranks)
     state = new_state(model, spec.train, course=course, say=log)
-    checkpoints = checkpoints_of(spec, folder, registry)
+    state.spread = shared
+    checkpoints = checkpoints_of(spec, folder, registry, ranks)
     if begun is not None:
         go_on(state, begun, checkpoints, say=log)
     elif spec.model.codebook is not None and spec.model.codebook.learns_from_images:
         log(f"fitting {spec.model.codebook.codes.vocab_size} codes on the run's pictures")
-        fit_codebook(model, batches, seed=spec.train.seed, path=folder / "codebook.safetensors")
+        path = folder / "codebook.safetensors"
+        first_does(ranks, lambda: fit_codebook(model, batches, seed=spec.train.seed, path=path))
+        if ranks.size > 1 and model.codebook is not None:
+            share_first(model.codebook)
     if model.codebook is not None:
         batches.check_codes(model.codebook)
-    observers = [observer.build(folder=folder) for observer in spec.observers.values()]
+    # Only the first process is watched, and measures.
+    observers = [observer.build(folder=folder) for observer in spec.observers.values() if ranks.rank == 0]
+    if ranks.size > 1:
+        first_does(ranks, lambda: check_watching(observers))
     trained = model if state.average is None else cast(FlavaForPreTraining, state.average.module)
     processor = Processor.of(spec.model, spec.data)
     evaluations = {name: evaluation.build() for name, evaluation in spec.evaluate.items()}
@@ -131,8 +157,11 @@ def _run(
 
     def evaluate() -> Mapping[str, float]:
         metrics.clear()
+        whole = whole_model(spec, trained, shared)
+        if whole is None:
+            return {}
         for name, evaluation in evaluations.items():
-            result = evaluation(trained, processor)
+            result = evaluation(whole, processor)
             metrics.update({f"{name}/{key}": value for key, value in result.record.items()})
             if isinstance(result, RetrievalResult):
                 results[name] = result
@@ -140,12 +169,13 @@ def _run(
 
     complete, pictures = False, ()
     loading = Loading(batches, spec.data, folder=folder, first=state.step, steps=spec.train.steps)
-    with Interruption() as interruption, loading:
+    with Interruption(alone=ranks.size == 1) as interruption, loading:
         try:
             complete = train(state, loading.batch, spec.train, observers, checkpoints, interruption, evaluate)
             if complete:
                 with interruption.at_once():
-                    pictures = _left(spec, folder, trained, processor, results)
+                    finished = whole_model(spec, trained, shared)
+                    pictures = () if finished is None else _left(spec, folder, finished, processor, results)
         except Interrupted:
             complete = False  # while the finished model was drawn
     return Outcome(
@@ -153,7 +183,9 @@ def _run(
         step=state.step,
         metrics=metrics if complete else {},
         pictures=pictures,
-        signal=None if complete else interruption.signal,
+        signal=None
+        if complete
+        else next((one for one in SIGNALS if ranks.any_failed(interruption.signal == one)), None),
     )
 
 
@@ -181,23 +213,66 @@ def fit_codebook(model: FlavaForPreTraining, batches: Batches, *, seed: int, pat
     codebook.save(path)
 
 
-def checkpoints_of(spec: RunSpec | FinetuneSpec, folder: Path, registry: Registry) -> Checkpoints:
+def check_shared(spec: RunSpec) -> None:
+    """Raise InputError for what several processes cannot do."""
+    train = spec.train
+    if train.grad_cache:
+        raise InputError("train.grad_cache: is for one process; several share a batch as they are")
+    for name in ("ema", "freeze_until"):
+        if train.parallel != "ddp" and getattr(train, name):
+            raise InputError(f"train.{name}: is not for {train.parallel}, which has parts of the weights; use ddp")
+
+
+def check_watching(observers: Sequence[Observer]) -> None:
+    """Raise InputError for observers that would have to be heard by several processes."""
+    for observer in observers:
+        if isinstance(observer, Proposer):
+            raise InputError(f"{type(observer).__name__} proposes weights of losses, which is for one process")
+
+
+def whole_model(spec: RunSpec, trained: FlavaForPreTraining, shared: Spread | None) -> FlavaForPreTraining | None:
+    """On the first of several processes, or the only one, the model whole, to be measured; None on the others."""
+    if shared is None or not shared.is_sharded:
+        return trained if shared is None or shared.is_first else None
+    tensors = shared.whole({"model": trained.state_dict()})
+    if not tensors:
+        return None
+    whole = compose(spec.model, vocab=spec.data.tokenizer.vocab())
+    whole.load_state_dict(tensors["model"])
+    return whole
+
+
+def _silent(text: str) -> None:
+    """What all processes would say, the first does."""
+
+
+def checkpoints_of(
+    spec: RunSpec | FinetuneSpec, folder: Path, registry: Registry, ranks: Ranks | None = None
+) -> Checkpoints:
     """Where the run in a folder keeps its checkpoints."""
     return Checkpoints(
         folder / CHECKPOINTS,
         to_yaml(spec),
-        made_with=surroundings(registry, seed=spec.train.seed, world_size=1),
+        made_with=surroundings(registry, seed=spec.train.seed, world_size=1 if ranks is None else ranks.size),
+        ranks=ranks or OneProcess(),
         keep_last=spec.train.keep_last,
         keep_best=spec.train.keep_best,
     )
 
 
 @contextmanager
-def alone_in(folder: Path) -> Generator[None]:
-    """A folder that only this process trains in; a new one is left only if there is something in it.
+def alone_in(folder: Path, ranks: Ranks | None = None) -> Generator[None]:
+    """A folder that only this process, or only ``ranks``, train in; a new one is left only if there is something in it.
 
     What the system refuses to read or write is a RunError.
     """
+    with ExitStack() as stack:
+        first_does(ranks or OneProcess(), lambda: stack.enter_context(_locked(folder)))
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
     new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)

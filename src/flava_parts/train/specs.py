@@ -321,6 +321,10 @@ class TrainSpec(Spec):
     """A loss of so many times its running median is written down, with its samples; null looks for none."""
     evaluate_every: PositiveInt | None = None
     """Steps between two evaluations; one is made at the end in any case."""
+    parallel: Literal["ddp", "fsdp", "hybrid"] = "ddp"
+    """What each of several processes (torchrun) has: the model; a part of each parameter; groups have the model so."""
+    shard_ranks: PositiveInt | None = None
+    """Processes of such a group, of `hybrid`; those of one machine if not given."""
     checkpoint_every: PositiveInt | None = None
     """Steps between two checkpoints; one is written at the end in any case."""
     keep_last: PositiveInt | None = None
@@ -332,6 +336,8 @@ class TrainSpec(Spec):
 class PretrainTrainSpec(TrainSpec):
     """The numbers of a pretraining, and what changes in its course."""
 
+    loss_means: Literal["global", "local"] = "global"
+    """Over the rows of what losses are means: of all processes, or, as in the references, of each process."""
     grad_cache: bool = False
     """Whether pieces of `accumulate` give the gradient of the whole batch, contrastive loss included (GradCache)."""
     initialize: dict[EncoderSlot, str] = {}

@@ -1,0 +1,35 @@
+"""Work done by several processes that form a gloo group."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["distributed.processes", "flava_parts.compose"])  # torch is imported once
+
+
+def in_ranks(work: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:
+    """What ``work(rank, *arguments)`` returned in each of ``size`` processes; tensors have to be returned as arrays."""
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(size, CONTEXT) as pool:
+        store = str(Path(folder) / "store")
+        waiting = [pool.submit(_rank, work, rank, size, store, *arguments) for rank in range(size)]
+        return [one.result(timeout=100) for one in waiting]
+
+
+def _rank(work: Callable[..., Any], rank: int, size: int, store: str, *arguments: Any) -> Any:
+    torch.set_num_threads(1)
+    files = dist.FileStore(store, size)
+    dist.init_process_group("gloo", store=files, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    try:
+        return work(rank, *arguments)
+    finally:
+        dist.destroy_process_group()
