@@ -22,6 +22,25 @@ FILES = sorted((EXAMPLES / "compose").glob("*.yaml"))
 SHRUNK = ["text_encoder.depth=1", "text_encoder.length=12", "image_encoder.depth=1"]
 """What keeps a forward pass of any example small; none of it changes which parts there are."""
 
+LOOPS = ["reuse_clip_loop.py", "reuse_text_classifier.py", "reuse_fusion.py"]
+"""Single parts in the loops of other projects."""
+PRINTED = {
+    "reuse_backbone.py": [
+        "block 2: (2, 48, 12, 8)",
+        "block 4: (2, 48, 12, 8)",
+        "pyramid 2: (2, 16, 12, 8)",
+        "pyramid 4: (2, 16, 12, 8)",
+    ],
+    "reuse_in_transformers.py": ["logits (3, 5)", "largest difference 0.0"],
+    "reuse_factory.py": [
+        "detector (2, 17, 6)",
+        "tiny 32256 parameters",
+        "hidden 6 patches at most",
+        "refused: widht",
+    ],
+}
+"""What the scripts print that do not train."""
+
 
 def shrunk(file: Path) -> FlavaSpec:
     """The model of an example, of one block each."""
@@ -127,14 +146,31 @@ def test_the_contrastive_run_trains_in_seconds(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("script", ["reuse_one_part.py", "custom_part.py"])
+@pytest.mark.parametrize("script", ["reuse_one_part.py", "custom_part.py", *LOOPS])
 def test_a_script_prints_a_falling_loss(script: str, tmp_path: Path) -> None:
     """The mean of the last five steps is below that of the first five by a twentieth."""
     printed = run(EXAMPLES / script, cwd=tmp_path).stdout
     losses = [float(found) for found in re.findall(r"^step \d+: (?:loss|mim) ([\d.]+)", printed, re.MULTILINE)]
 
-    assert 20 == len(losses)
+    assert len(losses) >= 20
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("script", list(PRINTED))
+def test_a_script_prints_what_comes_of_it(script: str, tmp_path: Path) -> None:
+    """To the letter."""
+    assert PRINTED[script] == run(EXAMPLES / script, cwd=tmp_path).stdout.splitlines()
+
+
+def test_adapters_learn_alone(tmp_path: Path) -> None:
+    """The loss falls, the encoder's own weights stay, and merging the adapters changes nothing."""
+    pytest.importorskip("peft")
+    printed = run(EXAMPLES / "reuse_lora.py", cwd=tmp_path).stdout
+    losses = [float(found) for found in re.findall(r"^step \d+: loss ([\d.]+)", printed, re.MULTILINE)]
+
+    assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+    assert "8 adapters: base_model.model.blocks.0.attention.query.lora_A.default.weight\n" in printed
+    assert re.search(r"^0 of the encoder's own \d+ weights moved\nmerged within 1e-5: True$", printed, re.MULTILINE)
 
 
 @pytest.mark.parametrize("script", ["finetune_digits.py", "finetune_emoji.py"])
