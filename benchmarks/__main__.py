@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from . import scoring, start_up, training
+from . import scoring, start_up, training, views
 from .machine import machine
 from .rivals import Row
 
 RESULTS = Path(__file__).parent / "results"
-SUITES = {"training": training, "scoring": scoring, "start_up": start_up}
+SUITES = {"training": training, "scoring": scoring, "start_up": start_up, "views": views}
 
 
 def markdown(found: dict[str, object], rows: list[Row]) -> str:

@@ -39,6 +39,7 @@ class View(ABC):
 
     def __init__(self, settings: ViewSettings) -> None:
         self.settings = settings
+        self._tables: dict[int, NDArray[np.float32]] = {}
 
     @abstractmethod
     def opened(self, picture: Picture, *, background: int, channels: Channels | None, convert: bool) -> Opened:
@@ -57,11 +58,13 @@ class View(ABC):
         if pixels.dtype != np.uint8:
             return np.ascontiguousarray(self._toned(pixels).transpose(2, 0, 1), dtype=np.float32)
         # 256 values a channel: what becomes of each is worked out once, and looked up for every pixel.
-        levels = np.arange(256, dtype=np.uint8)[:, None].repeat(channels, axis=1)
-        table = self._toned(levels).astype(np.float32)
+        table = self._tables.get(channels)
+        if table is None:
+            levels = np.arange(256, dtype=np.uint8)[:, None].repeat(channels, axis=1)
+            table = self._tables[channels] = self._toned(levels).astype(np.float32).T.copy()
         view = np.empty((channels, *pixels.shape[:2]), dtype=np.float32)
         for channel in range(channels):
-            np.take(table[:, channel], pixels[..., channel], out=view[channel], mode="clip")
+            np.take(table[channel], pixels[..., channel], out=view[channel], mode="clip")
         return view
 
     @abstractmethod

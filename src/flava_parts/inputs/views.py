@@ -31,7 +31,7 @@ _VIEWS: dict[Backend, type[View]] = {"pil": PilView, "torchvision": TorchvisionV
 
 
 Draws = Generator | Tensor
-"""Where the randomness of B crops and flips comes from: a generator, or the (B, 5) float64 numbers in [0, 1) themselves."""
+"""Where the randomness of B crops and flips comes from: a generator, or (B, 5) float64 numbers in [0, 1) themselves."""
 
 
 class TwoViews(NamedTuple):
