@@ -39,7 +39,9 @@ def finetune_problems(spec: FinetuneSpec) -> Iterator[Problem]:
                 see=("head", "reads"),
                 level="warning",
             )
-    if spec.model is not None:
+    # Beside a pretrained model, what is written are changes to it: what they amount to shows once all is said.
+    told = spec.pretrained is None or (spec.data.classes and spec.data.tokenizer and spec.data.views)
+    if spec.model is not None and told:
         yield from _model_problems(spec, spec.model)
 
 

@@ -71,7 +71,8 @@ class FinetuneSpec(Spec):
     pretrained: str | None = None
     """The pretrained model: a run's folder, a checkpoint, or anything else that `load_pretrained` reads."""
     model: FlavaSpec | None = None
-    """The model; the pretrained one's if not given. Without a pretrained one it starts from random weights."""
+    """The model, or what is different from the pretrained one's. Without a pretrained one it starts from random
+    weights."""
     head: Slot[HeadSpec] = MLPClassifierSpec()
     """What is answered, and from which summary."""
     data: LabelledDataSpec

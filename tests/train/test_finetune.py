@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from conftest import Run
@@ -20,6 +21,11 @@ from flava_parts.compose import compose
 from flava_parts.data.sources.sample import Sample
 from flava_parts.data.sources.specs import SourceSpec
 from flava_parts.errors import InputError, SpecError
+from flava_parts.inputs.processor import Processor
+from flava_parts.inputs.settings import ImageProcessorSettings, TokenizerSettings
+from flava_parts.inputs.specs import ViewsSpec
+from flava_parts.inputs.views import Views, settings_of
+from flava_parts.inputs.wordpiece import WordPiece
 from flava_parts.loading import load
 from flava_parts.plugins import hookimpl, load_registry
 from flava_parts.spec import FinetuneSpec
@@ -212,6 +218,66 @@ def test_a_checkpoint_of_transformers_is_a_pretrained_model(tmp_path: Path) -> N
 
     assert (tmp_path / "hf" / "config.json").is_file()
     assert torch.equal(pretrained.state_dict()[name], weights(tmp_path / "run")[name])
+
+
+def hugging_face(folder: Path, words: str | None, **settings: object) -> Path:
+    """A model in transformers' layout and its processor, whose vocab.txt is ``words``, or a tokenizer.json only."""
+    dvae = {"type": "flava.dvae", "image_size": 32, "width": 4, "vocab_size": 16, "weights": "random"}
+    model = compose(fp.load_spec({"base": "flava.tiny", "codebook": dvae}))
+    tokenizer = WordPiece.of(tuple(WORDS.split()), TokenizerSettings(model_max_length=20, do_lower_case=False))
+    made = settings_of(model.spec, ViewsSpec())
+    views = Views(ImageProcessorSettings(**{**dict(made), **settings}))
+    fp.save_pretrained(model, folder, "hf", Processor(tokenizer=tokenizer, views=views))
+    (folder / "vocab.txt").unlink()
+    if words is not None:
+        (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in words.split()), encoding="utf-8")
+    return folder
+
+
+WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] cat Cat face ##s"
+
+
+def test_a_checkpoint_of_transformers_is_read_with_its_own_processor(tmp_path: Path) -> None:
+    """Its words, case, length, back end, mean and deviation, and so the same tensors."""
+    folder = hugging_face(tmp_path / "hf", WORDS, image_mean=0.5, image_std=(0.1, 0.2, 0.3), backend="torchvision")
+    finetune(tiny(folder, "head.reads=fused", "train.steps=1"), tmp_path / "run", log=silent)
+    _, processor = fp.load_finetuned(tmp_path / "run")
+    data = fp.load_finetune(tmp_path / "run" / "spec.yaml").data
+    picture, texts = np.random.default_rng(0).integers(0, 256, (90, 80, 3), dtype=np.uint8), ["Cat faces", "cat"]
+    expected, actual = fp.load_processor(folder)(picture, texts), processor(picture, texts)
+
+    assert (str(folder / "vocab.txt"), False, 20) == (
+        data.tokenizer.vocabulary,
+        data.tokenizer.lowercase,
+        data.tokenizer.length,
+    )
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_what_a_fine_tuning_cannot_say_of_a_processor_is_told(tmp_path: Path) -> None:
+    """Where it would be read; and not where the spec says it itself."""
+    other = hugging_face(tmp_path / "words", None)
+    with pytest.raises(InputError, match=r"its tokenizer has words of its own; write them into a vocab\.txt"):
+        finetune(tiny(other, "head.reads=text"), tmp_path / "run", log=silent)
+    nearest = hugging_face(tmp_path / "pictures", WORDS, resample=0)
+    with pytest.raises(InputError, match=r"its pictures have a resample that data\.views cannot say; give data\.views"):
+        finetune(tiny(nearest, "head.reads=image"), tmp_path / "run", log=silent)
+    views = "data.views={backend: torchvision}"
+    outcome = finetune(tiny(nearest, "head.reads=image", "train.steps=1", views), tmp_path / "run", log=silent)
+    assert outcome.complete
+
+
+def test_a_spec_may_change_single_choices_of_the_pretrained_model(model_folder: Path, tmp_path: Path) -> None:
+    """What it does not say stays the pretrained model's, also inside a block."""
+    changes = ("model.image_encoder.type=flava.vit", "model.image_encoder.dropout=0.25", "train.steps=1")
+    finetune(tiny(model_folder, *changes), tmp_path / "run", log=silent)
+    before, after = tiny_run().model, fp.load_finetune(tmp_path / "run" / "spec.yaml").model
+    encoder = before.image_encoder.model_copy(update={"dropout": 0.25})
+
+    assert before.model_copy(update={"image_encoder": encoder}) == after
+    with pytest.raises(InputError, match=r"model: does not go with the pretrained one: 3 heads"):
+        finetune(tiny(model_folder, changes[0], "model.image_encoder.heads=3"), tmp_path / "other", log=silent)
 
 
 def test_pictures_may_be_larger_than_the_encoder_s(model_folder: Path, tmp_path: Path) -> None:

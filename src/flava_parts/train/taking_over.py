@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar, cast
+
+from pydantic import ValidationError
+
 from ..data.specs import LabelledDataSpec
 from ..errors import InputError, Problem, SpecError
 from ..heads.classification import FlavaForClassification
-from ..inputs.specs import ViewsSpec, WordPieceSpec
 from ..interop.stored import Stored
 from ..model import FlavaForPreTraining
+from ..part import Spec
 from ..spec import FinetuneSpec, FlavaSpec, RunSpec
 from .checkpoints.tensor_files import put_tensors
+from .own_inputs import processor_beside, tokenizer_of, views_of
 
-LONGEST = 77
-"""Texts are cut to so many tokens where nobody says otherwise, as FLAVA's processors do."""
+S = TypeVar("S", bound=Spec)
 
 
 def completed(spec: FinetuneSpec, model: FlavaSpec, data: LabelledDataSpec) -> FinetuneSpec:
@@ -28,18 +32,50 @@ def completed(spec: FinetuneSpec, model: FlavaSpec, data: LabelledDataSpec) -> F
 
 
 def completed_from(spec: FinetuneSpec, pretrained: Stored | None) -> FinetuneSpec:
-    """The spec, completed by its pretrained model: where that is no run, tokenizer and views are FLAVA's own.
+    """The spec, completed by its pretrained model: its choices where the spec makes none, its tokenizer and views.
 
-    Raises SpecError if there is neither a pretrained model nor one in the spec.
+    Those are a run's, or of the processor beside a model of transformers, or else FLAVA's own. Raises SpecError if
+    there is neither a pretrained model nor one in the spec, and InputError if the two, or what the model reads with,
+    do not go together.
     """
-    model = spec.model or (pretrained and pretrained.model)
+    model = spec.model
+    if pretrained is not None:
+        model = pretrained.model if model is None else merged(model, pretrained.model)
     if model is None:
         raise SpecError([Problem(("pretrained",), "is missing: give the folder of a pretrained model, as --from")])
+    spec = spec.model_copy(update={"model": model})
     if pretrained is not None and isinstance(pretrained.spec, RunSpec):
-        tokenizer, views = pretrained.spec.data.tokenizer, pretrained.spec.data.views
-    else:
-        tokenizer, views = WordPieceSpec(length=min(LONGEST, model.text_encoder.tokens.length)), ViewsSpec()
+        data = pretrained.spec.data
+        return completed(spec, model, spec.data.model_copy(update={"tokenizer": data.tokenizer, "views": data.views}))
+    reads_text = "text" in spec.head.needs and spec.data.tokenizer is None
+    reads_pictures = "image" in spec.head.needs and spec.data.views is None
+    beside = processor_beside(pretrained, model) if reads_text or reads_pictures else None
+    tokenizer = tokenizer_of(beside if reads_text else None, pretrained, model)
+    views = views_of(beside if reads_pictures else None, pretrained, model)
     return completed(spec, model, spec.data.model_copy(update={"tokenizer": tokenizer, "views": views}))
+
+
+def merged(written: S, over: S) -> S:
+    """A spec with what was written in another: field by field, block by block; another type of part replaces one.
+
+    Raises InputError if the result is none.
+    """
+    if type(written) is not type(over):
+        return written
+    changes = {name: _merged(getattr(written, name), getattr(over, name)) for name in written.model_fields_set}
+    try:
+        return type(over)(**{**dict(over), **changes})
+    except ValidationError as error:
+        raise InputError(f"model: does not go with the pretrained one: {error.errors()[0]['msg']}") from error
+
+
+def _merged(new: Any, old: Any) -> Any:
+    if isinstance(new, Spec) and isinstance(old, Spec):
+        return merged(new, old)
+    if isinstance(new, dict) and isinstance(old, dict):
+        before, after = cast(dict[str, Any], old), cast(dict[str, Any], new)
+        return {**before, **{name: _merged(value, before.get(name)) for name, value in after.items()}}
+    return new
 
 
 def take_over(model: FlavaForClassification, pretrained: FlavaForPreTraining, *, place: str) -> None:
