@@ -21,12 +21,9 @@ class ByteFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._descriptor: int | None = None
-
-    @property
-    def is_remote(self) -> bool:
+        self.is_remote = is_remote(path)
         """Whether it lies in an object store."""
-        return is_remote(self.path)
+        self._descriptor: int | None = None
 
     @property
     def size(self) -> int:
@@ -36,16 +33,19 @@ class ByteFile:
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from ``start`` up to ``stop``; fewer where the file ends before. Raises InputError."""
-        with _naming(self.path):
+        try:
             if self.is_remote:
                 return cast(bytes, store(self.path).cat_file(self.path, start=start, end=stop))
-            content = os.pread(self._opened(), stop - start, start)
+            descriptor = self._descriptor if self._descriptor is not None else self._opened()
+            content = os.pread(descriptor, stop - start, start)
             while len(content) < stop - start:  # one call gives at most 2 GiB
-                more = os.pread(self._opened(), stop - start - len(content), start + len(content))
+                more = os.pread(descriptor, stop - start - len(content), start + len(content))
                 if not more:
                     break
                 content += more
             return content
+        except (OSError, ValueError) as error:
+            raise _named(self.path, error) from error
 
     def stream(self) -> BinaryIO:
         """The file from its beginning, to be closed by the caller. Raises InputError."""
@@ -111,5 +111,8 @@ def _naming(path: str) -> Generator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read or written ({reason})") from error
+        raise _named(path, error) from error
+
+
+def _named(path: str, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be read or written ({getattr(error, 'strerror', None) or error})")

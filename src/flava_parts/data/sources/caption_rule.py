@@ -46,8 +46,8 @@ class CaptionRule:
             return ()
         short = False
         for column in self.columns:
-            found = tuple(text for text in _texts(row.get(column)) if text.strip())
-            kept = tuple(text for text in found if len(text.split()) >= self.min_words)
+            found = [text for text in _texts(row.get(column)) if text.strip()]
+            kept = [text for text in found if len(text.split()) >= self.min_words] if self.min_words else found
             if kept:
                 return tuple(dict.fromkeys(kept))
             short = short or bool(found)
@@ -57,5 +57,7 @@ class CaptionRule:
 
 
 def _texts(cell: Any) -> Sequence[str]:
-    cells = cast(Sequence[object], cell) if isinstance(cell, (list, tuple)) else (cell,)
+    if isinstance(cell, str):
+        return (cell,)
+    cells = cast(Sequence[object], cell) if isinstance(cell, (list, tuple)) else ()
     return [cell for cell in cells if isinstance(cell, str)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, cast
 from urllib.parse import unquote
-
-import numpy as np
 
 from ...errors import InputError
 from .byte_file import ByteFile
@@ -55,20 +55,20 @@ class Shards(Records):
         self._pictures = pictures
         fields = {JSON + name: value for name, value in where.items()}
         self._rule = CaptionRule(tuple(captions), min_words, fields)
-        self._ends = np.cumsum([facts.samples for facts in _facts(self.paths)])
+        self._ends = list(accumulate(facts.samples for facts in _facts(self.paths)))
         self._opened: OrderedDict[int, Shard] = OrderedDict()
         columns = (*self._rule.columns, *self._rule.where)
         self._needs = {"json" if column.startswith(JSON) else column for column in columns}
         self._needs |= {"cls"} if labels else set()
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     def record(self, index: int) -> Record:
         """The record at an index; its key is the stem of its members."""
-        shard = int(np.searchsorted(self._ends, index, side="right"))
+        shard = bisect_right(self._ends, index)
         opened = self._shard(shard)
-        sample = index - (int(self._ends[shard - 1]) if shard else 0)
+        sample = index - (self._ends[shard - 1] if shard else 0)
         key = unquote(opened.index.stems[sample], errors="surrogateescape")
         try:
             return self._record(key, opened, sample)

@@ -6,6 +6,7 @@ import csv
 import json
 from array import array
 from collections.abc import Generator, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ from .lines import Lines, start_of_text
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (*DELIMITERS, ".jsonl")
+BLOCK = 1000
+"""Rows that are read at once where all of them are."""
 
 
 class TableFile:
@@ -60,7 +63,9 @@ class TableFile:
 
     def row(self, index: int) -> dict[str, Any]:
         """The cells of a row by column. Raises UnusableError: ``bad-utf-8``, ``bad-json``, ``bad-row``."""
-        content = self._file.read(int(self._starts[index]), int(self._starts[index + 1]))
+        return self._cells(self._file.read(int(self._starts[index]), int(self._starts[index + 1])))
+
+    def _cells(self, content: bytes) -> dict[str, Any]:
         if self._delimiter is None:
             return json_row(content)
         cells = next(csv.reader([utf_8(content)], delimiter=self._delimiter, strict=True))
@@ -70,11 +75,14 @@ class TableFile:
 
     def rows(self) -> Iterator[dict[str, Any] | None]:
         """All rows in order; None for one that cannot be read."""
-        for index in range(len(self)):
-            try:
-                yield self.row(index)
-            except UnusableError:
-                yield None
+        for first in range(0, len(self), BLOCK):
+            starts = self._starts[first : first + BLOCK + 1].tolist()
+            block = self._file.read(starts[0], starts[-1])
+            for start, stop in pairwise(starts):
+                try:
+                    yield self._cells(block[start - starts[0] : stop - starts[0]])
+                except UnusableError:
+                    yield None
 
     def _scanned(self, delimiter: str) -> Generator[tuple[int, int, list[str]]]:
         """Where each row begins, its line, and its cells.

@@ -18,6 +18,7 @@ MAX_NAME = 65_536
 MAX_MEMBER = 2**32 - 1
 """Bytes of a member; larger ones are refused."""
 
+MAGIC = slice(257, 262)
 _SIZE = slice(124, 136)
 _CHECKSUM = slice(148, 156)
 _REFUSED = {b"1": "link", b"2": "link", b"3": "device", b"4": "device", b"6": "device", b"S": "sparse"}
@@ -71,13 +72,22 @@ def content_size(header: bytes) -> int | None:
     """The size that a member's header states; None if it is no header of one."""
     try:
         stated = int(header[_CHECKSUM].strip(b" \0") or b"-1", 8)
-        field = header[_SIZE]
-        large = field[0] == 0x80  # GNU's way to write numbers that need it; 0xff would begin a negative one
-        size = int.from_bytes(field[1:], "big") if large else int(field.strip(b" \0") or b"0", 8)
-    except (ValueError, IndexError):
+    except ValueError:
         return None
     total = sum(header) - sum(header[_CHECKSUM]) + 8 * 0x20
-    return size if size >= 0 and stated == total and len(header) == BLOCK else None
+    return stated_size(header) if stated == total and len(header) == BLOCK else None
+
+
+def stated_size(header: bytes) -> int | None:
+    """The size that a header states, whatever else is in it; None if that is no number."""
+    field = header[_SIZE]
+    try:
+        if field[0] == 0x80:  # GNU's way to write numbers that need it; 0xff would begin a negative one
+            return int.from_bytes(field[1:], "big")
+        size = int(field.strip(b" \0") or b"0", 8)
+    except (ValueError, IndexError):
+        return None
+    return size if size >= 0 else None
 
 
 def _read(file: BinaryIO, at: int, size: int, path: str) -> bytes:
