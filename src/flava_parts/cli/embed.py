@@ -72,7 +72,7 @@ def embed(
 
 def _pictures(folder: Path) -> list[str]:
     """The pictures below a folder, as paths relative to it; no hidden ones."""
-    from ..data.sources.image_folder import SUFFIXES
+    from ..data.sources.folder import SUFFIXES
 
     found = [
         path.relative_to(folder)

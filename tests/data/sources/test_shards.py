@@ -26,6 +26,7 @@ from flava_parts.data.sources.shard_index import SUFFIX, ShardIndex, write_index
 from flava_parts.data.sources.shard_writer import write_shards
 from flava_parts.data.sources.shards import Shards
 from flava_parts.data.sources.specs import ShardsSpec
+from flava_parts.data.sources.strings import Strings
 from flava_parts.data.sources.table import Table
 from flava_parts.data.sources.texts import Texts
 from flava_parts.errors import InputError, SpecError
@@ -182,9 +183,7 @@ def test_an_index_that_points_elsewhere_is_noticed(tmp_path: Path) -> None:
     """Though the shard has the size that it was written for: each member is read with its header."""
     path = shard(tmp_path / "a.tar", {"1.txt": b"x" * 600, "1.png": PICTURE})
     write_tar(path, {"1.png": PICTURE, "1.txt": b"x" * 600})
-    with pytest.raises(
-        BadSampleError, match="where the index has it; write that anew with: flava-parts"
-    ) as caught:
+    with pytest.raises(BadSampleError, match="where the index has it; write that anew with: flava-parts") as caught:
         Shards(shards=str(path)).sample(0)
 
     assert "stale-index" == caught.value.reason
@@ -331,3 +330,39 @@ def test_shards_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ["b", "a"] == [written.sample(index).text for index in range(2)]
     with pytest.raises(InputError, match=r"nowhere://x/a\.tar: Protocol not known: nowhere"):
         Shards(shards="nowhere://x/a.tar")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="asks Linux for the memory of this process")
+def test_an_index_of_a_million_samples_costs_next_to_nothing(tmp_path: Path) -> None:
+    """Its file, which processes share, has less than 100 MB with three members each; a process has 1 MB of its own."""
+    count = 1_000_000
+    numbers = np.arange(3 * count, dtype=np.int64)
+    index = ShardIndex(
+        stems=Strings(
+            np.frombuffer(b"".join(b"%09d" % number for number in range(count)), dtype=np.uint8),
+            9 * np.arange(1, count + 1, dtype=np.int64),
+        ),
+        firsts=3 * np.arange(count + 1, dtype=np.int64),
+        offsets=1024 * numbers + 512,
+        sizes=(numbers % 1000).astype(np.uint32),
+        suffixes=(numbers % 3).astype(np.uint16),
+        names=("jpg", "txt", "json"),
+        bytes=3 * 1024 * count,
+        refused={},
+    )
+    (tmp_path / "a.tar.index").write_bytes(index.to_bytes())
+    assert (tmp_path / "a.tar.index").stat().st_size < 100_000_000
+    before = own_memory()
+    mapped = ShardIndex.read(f"{tmp_path}/a.tar.index")
+    for number in range(0, count, 71):
+        place = 3 * number
+
+        assert f"{number:09}" == mapped.stems[number]
+        assert (1024 * place + 1024 + 512, (place + 1) % 1000) == mapped.members(number)["txt"]
+    assert own_memory() - before < 1_000_000
+
+
+def own_memory() -> int:
+    """Bytes that this process shares with no file."""
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return 1000 * int(fields["RssAnon"].split()[0])
