@@ -44,3 +44,23 @@ def bench(session: nox.Session) -> None:
 def peers(session: nox.Session) -> None:
     """Training curves beside those of transformers, in the environment of `tests`."""
     session.run(".nox/tests/bin/python", "-m", "pytest", "tests/peers", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def faults(session: nox.Session) -> None:
+    """Trainers that are killed, in the environment of `tests`: `nox -s faults -- --trials 200`."""
+    session.run(
+        *(".nox/tests/bin/python", "-m", "pytest", "tests/faults", "tests/train/checkpoints", *session.posargs),
+        env={"OMP_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "faults"},
+        external=True,
+    )
+
+
+@nox.session
+def editor(session: nox.Session) -> None:
+    """The YAML language server, from npm, with our schema. Needs node."""
+    session.install("-e", ".", *(need for need in GROUPS["tests"] if need.startswith("pytest")), "hypothesis")
+    folder = session.create_tmp()
+    session.run("npm", "install", "--silent", "--prefix", folder, "yaml-language-server@1", external=True)
+    server = f"{folder}/node_modules/.bin/yaml-language-server"
+    session.run("pytest", "tests/editor", *session.posargs, env={"YAML_LANGUAGE_SERVER": server})

@@ -15,6 +15,7 @@ from flava_parts.cli import main
 
 settings.register_profile("dev", deadline=None, max_examples=30)
 settings.register_profile("ci", deadline=None, max_examples=200)
+settings.register_profile("faults", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 FakeDistribution = Callable[[str, str, str, str], None]

@@ -67,4 +67,6 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=6, stateful_step_count=15, deadline=None)
+TestHistories.settings = settings(
+    max_examples=max(6, settings.default.max_examples // 10), stateful_step_count=15, deadline=None
+)

@@ -70,7 +70,7 @@ def test_no_whole_checkpoint_is_an_error_but_no_checkpoint_is_none(folder: Path,
 
 
 @given(data=st.data())
-@settings(max_examples=50)
+@settings(max_examples=max(50, settings.default.max_examples))
 def test_a_flipped_byte_or_a_truncation_anywhere_is_detected(data: st.DataObject, saved: Path) -> None:
     """Whatever the file, the place and the new byte; and then the checkpoint before it is used."""
     path = saved / "step-00000002" / data.draw(st.sampled_from(FILES))

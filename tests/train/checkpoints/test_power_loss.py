@@ -144,7 +144,7 @@ SAVE = 20
 
 
 @given(cut=st.integers(0, 3 * SAVE), data=st.data())
-@settings(max_examples=30)
+@settings(max_examples=max(30, settings.default.max_examples))
 def test_a_whole_checkpoint_remains(cut: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The last that was saved, or the one that was being saved, loads bit for bit."""
     root = tmp_path_factory.mktemp("disk")
