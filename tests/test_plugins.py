@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 import time
@@ -563,3 +565,28 @@ def test_verbs_that_break_the_rules(fake_distribution: FakeDistribution, source:
 
     assert [f"plugin 'acme' (flava-parts-acme 0.2) {reason}"] == broken(registry)
     assert {} == dict(registry.verbs)
+
+
+# ------------------------------------------------------------------------------------------------------- tutorial
+
+
+def test_the_tutorial_leads_from_nothing_to_a_trained_model(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its two files have less than 60 lines, and its two commands do what it says."""
+    page = (Path(__file__).parents[1] / "docs" / "guide" / "plugins.md").read_text(encoding="utf-8")
+    section = page.partition("## From nothing to a trained model")[2].partition("\n## ")[0]
+    files = re.findall(r"^```\w+\n# ([\w.]+)\n((?:.*\n)*?)```$", section, re.MULTILINE)
+    (commands,) = re.findall(r"^```bash\n((?:.*\n)*?)```$", section, re.MULTILINE)
+    check, train = (shlex.split(line)[1:] for line in commands.splitlines())
+    for name, text in files:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    small = ["train.steps=2", "train.batch_size=8", "model.image_encoder.depth=1", "model.text_encoder.depth=1"]
+    small += ["evaluate.retrieval=null"]
+    checked, report, _ = run(*check)
+    trained, _, error = run(*train, *(word for change in small for word in ("--set", change)))
+
+    assert sum(text.count("\n") for _, text in files) < 60
+    assert 0 == checked, report
+    assert 0 == trained, error
+    assert 2 == sum('"loss"' in line for line in (tmp_path / "runs/frame/metrics.jsonl").read_text().splitlines())

@@ -82,7 +82,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder from which modules can be imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for module in ("lower_half", "acme_masks"):
+    for module in ("lower_half", "acme_masks", "acme_frame"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     return tmp_path
 
