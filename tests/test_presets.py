@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flava_parts.document import parse
-from flava_parts.loading import load_any, load_spec
+from flava_parts.loading import load_any, load_run, load_spec
 from flava_parts.plugins import load_registry
 from flava_parts.spec import FlavaSpec
 from flava_parts.writing import to_yaml
@@ -60,6 +60,25 @@ def test_paper_has_the_papers_projection() -> None:
 
     assert (768, 512) == tuple(spec.losses["global_contrastive"].arguments()["projection"] for spec in (base, paper))
     assert base.image_encoder == paper.image_encoder
+
+
+def test_the_papers_run_has_the_papers_numbers() -> None:
+    """Section 4 and table A.1: batches of 8192 of one stream each, .70 / .15 / .15, a rate of 1e-3, 10,000 of warm-up.
+    What the text encoder begins from fits into it."""
+    run, text = (load_run(name, registry=REGISTRY) for name in ("flava.paper_run", "flava.paper_text"))
+
+    assert {"pmd": 0.7, "imagenet": 0.15, "text": 0.15} == {
+        name: stream.ratio for name, stream in run.data.streams.items()
+    }
+    assert (8192, 1e-3, (0.9, 0.999), 0.1) == (
+        run.train.batch_size,
+        run.train.optimizer.learning_rate,
+        *(run.train.optimizer.arguments()[field] for field in ("betas", "weight_decay")),
+    )
+    assert 10000 == run.train.schedule.arguments()["warmup"]
+    assert load_spec("flava.paper", registry=REGISTRY).losses == run.model.losses
+    assert run.model.text_encoder == text.model.text_encoder
+    assert (125000, 2048, 5e-4) == (text.train.steps, text.train.batch_size, text.train.optimizer.learning_rate)
 
 
 @pytest.mark.parametrize("name", LADDER)

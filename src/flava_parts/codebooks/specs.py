@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from pydantic import PositiveInt, model_validator
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .codebook import Codebook
     from .dvae import DVAECodebook
     from .kmeans import KMeansCodebook
+
+_Codebook = TypeVar("_Codebook", bound="Codebook")
 
 
 class CodebookSpec(PartSpec):
@@ -43,7 +45,8 @@ class CodebookSpec(PartSpec):
     def build(self) -> Codebook:
         """The module, on torch's current default device, its weights read from their file if there is one.
 
-        Raises InputError for a file that is missing, damaged, or of another codebook.
+        On the meta device, where there is no memory for them, the file is not looked at. Raises InputError for a file
+        that is missing, damaged, or of another codebook.
         """
 
 
@@ -98,7 +101,7 @@ class DVAESpec(CodebookSpec):
         from .dvae import DVAECodebook
 
         codebook = DVAECodebook(**self.arguments())
-        return codebook.load_weights(self.weights) if self.weights and self.weights != "random" else codebook
+        return codebook if self.weights == "random" else _with_weights(codebook, self.weights)
 
 
 class KMeansSpec(CodebookSpec):
@@ -142,4 +145,9 @@ class KMeansSpec(CodebookSpec):
         from .kmeans import KMeansCodebook
 
         codebook = KMeansCodebook(**self.arguments())
-        return codebook.load_weights(self.weights) if self.weights else codebook
+        return _with_weights(codebook, self.weights)
+
+
+def _with_weights(codebook: _Codebook, path: str | None) -> _Codebook:
+    is_meta = any(value.is_meta for value in codebook.state_dict().values())
+    return codebook if path is None or is_meta else codebook.load_weights(path)
