@@ -12,6 +12,7 @@ import torch
 from data.made_up import MadeUpSpec, bad_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from flava_parts.codebooks.specs import KMeansSpec
 from flava_parts.compose import compose
@@ -124,6 +125,20 @@ def test_mismatched_rows_have_the_text_of_another_row() -> None:
     assert 0 < same.sum() < 32
     texts = {tuple(row[:width].tolist()) for row in own["input_ids"]}
     assert {tuple(row[:width].tolist()) for row in tensors["input_ids"]} <= texts
+
+
+def test_maskers_follow_the_course_of_a_run() -> None:
+    """Where their numbers change over the run, each step has the masks of that step."""
+
+    class Growing:
+        def masker(self, slot, step):
+            return BlockMaskerSpec(total=2 + step, min_group=1, exact=True) if slot == "image_masker" else None
+
+    data = DataSpec(streams={"images": StreamSpec(source=MadeUpSpec(), use="images")})
+    batches = Batches(data=data, model=MODEL, batch_size=4, seed=0, course=Growing())
+
+    for step in (0, 3):
+        assert [2 + step] * 4 == batches.batch(step).tensors["bool_masked_pos"].sum(dim=1).tolist()
 
 
 def test_views_have_the_models_sizes() -> None:
@@ -270,6 +285,12 @@ def test_padding_is_to_the_longest_and_a_multiple() -> None:
 
             assert min(-(-longest // multiple) * multiple, 32) == keep.shape[1]
             assert pytest.approx(1 - float(keep.sum()) / keep.numel()) == batch.metrics["padding"]
+
+
+def test_a_multiple_that_the_longest_text_is_not_is_refused() -> None:
+    """77 tokens are no multiple of 8."""
+    with pytest.raises(ValidationError, match="8 does not divide the tokenizer's length, 77"):
+        DataSpec(streams=STREAMS, pad_multiple=8)
 
 
 def test_buckets_save_padding() -> None:

