@@ -53,7 +53,7 @@ def cost(spec: FlavaSpec, *, batch_size: int = 1, words: int | None = None, voca
     step: dict[str, int] = {}
     kept = 0
     for use, modalities in USES.items():
-        batch = _batch(spec, modalities, batch_size, words)
+        batch = meta_batch(spec, modalities, batch_size, words)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(**batch, output_logits=True)
         counts = counter.get_flop_counts()
@@ -84,7 +84,7 @@ def _size(part: nn.Module) -> int:
     return sum(weights.numel() for weights in (*part.parameters(), *part.buffers()) if weights.is_floating_point())
 
 
-def _batch(spec: FlavaSpec, modalities: frozenset[Modality], size: int, words: int | None) -> dict[str, Tensor]:
+def meta_batch(spec: FlavaSpec, modalities: frozenset[Modality], size: int, words: int | None) -> dict[str, Tensor]:
     """A masked and labelled batch without content."""
     wiring = wire(spec)
     batch: dict[str, Tensor] = {}

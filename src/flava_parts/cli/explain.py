@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InputError
 from .options import Json, Plugins, Set, registry_with
 from .tables import short, table
 
 if TYPE_CHECKING:
     from ..cost import Cost
     from ..spec import FlavaSpec
+    from ..train.planning import Plan
     from ..wiring import Wiring
 
 
@@ -23,6 +25,10 @@ def explain(
     plugins: Plugins = None,
     full: Annotated[bool, typer.Option("--full", help="Print every value, and where it comes from, instead.")] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples of a batch; the run's, or 1.")] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Plan a training on so many GPUs instead: memory, operations, traffic.")
+    ] = None,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="What one GPU has, with --gpus.")] = "80GiB",
     as_json: Json = False,
 ) -> None:
     """Show what a model is made of: tokens, widths, parameters, operations and memory of a training step."""
@@ -43,6 +49,14 @@ def explain(
         run = loaded.spec
         spec, size = run.model, batch_size or run.train.batch_size
         vocab, words = run.data.tokenizer.vocab(), run.data.tokenizer.length
+    if gpus is not None:
+        from ..train.planning import plans
+
+        limit = _bytes(memory)
+        size = batch_size or (gpus if isinstance(loaded.spec, FlavaSpec) else size)
+        found = plans(spec, gpus=gpus, batch_size=size, words=words, vocab=vocab)
+        print(_plans_json(found, size, gpus, limit) if as_json else _plans_text(found, size, gpus, limit))
+        return
     wiring = wire(spec, vocab)
     counted = cost(spec, batch_size=size, words=words, vocab=vocab)
     words = min(words or wiring.text.length, wiring.text.length)
@@ -51,6 +65,49 @@ def explain(
         if as_json
         else _text(spec, wiring, counted, size, words)
     )
+
+
+_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _bytes(size: str) -> int:
+    """``80GiB`` in bytes. Raises InputError for what is no size."""
+    unit = size[-3:] if size.endswith("iB") else size[-2:]
+    try:
+        number = float(size.removesuffix(unit)) * _UNITS[unit]
+    except (ValueError, KeyError):
+        number = 0.0
+    if not 0 < number < 2**63:
+        raise InputError(f"--memory {size}: is no size; write it like 80GiB, in {', '.join(_UNITS)}")
+    return int(number)
+
+
+def _plans_text(found: list[Plan], batch_size: int, gpus: int, limit: int) -> str:
+    rows = [
+        (
+            plan.parallel,
+            "recomputed" if plan.recompute else "kept",
+            *(short(size, "B") for size in plan.memory.values()),
+            short(plan.peak, "B"),
+            "yes" if plan.peak <= limit else "no",
+            short(plan.operations, "FLOP"),
+            short(plan.communication, "B"),
+        )
+        for plan in found
+    ]
+    head = ("parallel", "blocks", *found[0].memory, "in all", "fits", "operations", "sent")
+    return "\n".join(
+        [
+            f"A step of {batch_size} pairs on {gpus} GPUs of {short(limit, 'B')}; each of them, in float32 with AdamW:",
+            "",
+            table(head, rows),
+        ]
+    )
+
+
+def _plans_json(found: list[Plan], batch_size: int, gpus: int, limit: int) -> str:
+    ways = [dataclasses.asdict(plan) | {"peak": plan.peak, "fits": plan.peak <= limit} for plan in found]
+    return json.dumps({"batch_size": batch_size, "gpus": gpus, "memory": limit, "plans": ways}, indent=2)
 
 
 def _rows(spec: FlavaSpec, wiring: Wiring, counted: Cost) -> list[dict[str, Any]]:

@@ -1,0 +1,101 @@
+"""The planner's figures, against what a training step really allocates, and against each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from flava_parts.compose import compose
+from flava_parts.errors import InputError
+from flava_parts.loading import load_spec
+from flava_parts.train.blocks import recompute
+from flava_parts.train.planning import Plan, plans
+
+ROWS, WORDS = 64, 32
+
+
+def measured_peak(folder: Path, *, again: bool) -> int:
+    """The most bytes that torch's allocator gave out at once, by the profiler, in two steps of one process."""
+    spec = load_spec("flava.tiny")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        torch.manual_seed(0)
+        model = compose(spec)
+        if again:
+            recompute(model)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+        pairs = {
+            "pixel_values": torch.randn(ROWS, 3, 32, 32),
+            "input_ids": torch.randint(1000, 2000, (ROWS, WORDS)),
+            "mim_labels": torch.randint(64, (ROWS, 16)),
+        }
+        batch = model.mask(pairs, torch.Generator().manual_seed(0))
+        for _ in range(2):
+            optimizer.zero_grad()
+            output = model(**batch)
+            output.loss.backward()
+            del output
+            optimizer.step()
+    trace = folder / "trace.json"
+    profiled.export_chrome_trace(str(trace))
+    events: list[dict[str, Any]] = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    return max(event["args"]["Total Allocated"] for event in events if event.get("name") == "[memory]")
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[Plan]:
+    return plans(load_spec("flava.tiny"), gpus=1, batch_size=ROWS, words=WORDS)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["kept", "recomputed"])
+def test_memory_is_within_15_percent_of_what_a_step_allocates(alone: list[Plan], tmp_path: Path, again: bool) -> None:
+    (plan,) = (plan for plan in alone if plan.parallel == "ddp" and plan.recompute is again)
+
+    assert pytest.approx(measured_peak(tmp_path, again=again), rel=0.15) == plan.peak
+
+
+def test_recomputing_takes_less_memory_and_more_operations(alone: list[Plan]) -> None:
+    kept, again = (plan for plan in alone if plan.parallel == "ddp")
+
+    assert kept.peak > again.peak
+    assert kept.operations < again.operations
+    assert kept.communication == again.communication == 0
+
+
+def test_shards_take_their_share() -> None:
+    """On 4 GPUs in groups of 2: weights and averages, and what a ring sends."""
+    found = plans(load_spec("flava.tiny"), gpus=4, batch_size=16, shard_ranks=2)
+    ddp, fsdp, hybrid = found[:3]
+    trained = ddp.memory["optimizer"] // 2
+
+    assert ["ddp", "fsdp", "hybrid"] == [plan.parallel for plan in found[:3]]
+    assert [2 * trained, trained // 2, trained] == [plan.memory["optimizer"] for plan in found[:3]]
+    assert ddp.memory["weights"] > hybrid.memory["weights"] > fsdp.memory["weights"]
+    assert fsdp.communication > ddp.communication > 2 * trained * 3 // 4  # an all-reduce is a scatter and a gather
+
+
+def test_a_batch_that_cannot_be_shared_is_an_error() -> None:
+    with pytest.raises(InputError, match="a batch of 10 cannot be shared by 4 GPUs; make it a multiple of 4"):
+        plans(load_spec("flava.tiny"), gpus=4, batch_size=10)
+
+
+def test_explain_prints_the_plan(run: Any) -> None:
+    code, out, _ = run("explain", "flava.tiny", "--gpus", "2", "--memory", "80GiB", "--batch-size", "4", "--json")
+    found = json.loads(out)
+
+    assert 0 == code
+    assert {"batch_size": 4, "gpus": 2, "memory": 80 * 2**30} == {
+        name: found[name] for name in found if name != "plans"
+    }
+    assert all(plan["fits"] and plan["peak"] == sum(plan["memory"].values()) for plan in found["plans"])
+
+
+@pytest.mark.parametrize("size", ["80", "lots", "-1GiB", "GiB", "nanGB"])
+def test_a_memory_that_is_no_size_is_an_error(run: Any, size: str) -> None:
+    code, _, err = run("explain", "flava.tiny", "--gpus", "2", f"--memory={size}")
+
+    assert (2, True) == (code, f"--memory {size}: is no size; write it like 80GiB" in err)
