@@ -218,6 +218,14 @@ def test_refused_members_are_counted_in_the_index(tmp_path: Path) -> None:
     assert "one" == Shards(shards=str(path), pictures=False).sample(0).text
 
 
+def test_a_sample_is_found_without_reading_it(tmp_path: Path) -> None:
+    """Shard and key, also of a sample that is bad."""
+    paths = [shard(tmp_path / f"{name}.tar", {f"{name}1.jpg": b"", f"{name}1.txt": b"x"}) for name in "ab"]
+    source = Shards(shards=str(tmp_path / "*.tar"))
+
+    assert [f"{paths[0]}: a1", f"{paths[1]}: b1"] == [source.place(index) for index in (0, 1)]
+
+
 def test_a_source_is_sent_without_what_it_has_opened(tmp_path: Path) -> None:
     """So that a worker process gets names and places, a few bytes a shard."""
     members = {f"{i:05}.txt": b"some text of it" for i in range(2000)}

@@ -66,14 +66,23 @@ class Shards(Records):
 
     def record(self, index: int) -> Record:
         """The record at an index; its key is the stem of its members."""
-        shard = bisect_right(self._ends, index)
-        opened = self._shard(shard)
-        sample = index - (self._ends[shard - 1] if shard else 0)
-        key = unquote(opened.index.stems[sample], errors="surrogateescape")
+        shard, opened, sample, key = self._found(index)
         try:
             return self._record(key, opened, sample)
         except UnusableError as error:
             raise self.bad(key, error.reason, str(error), source=self.paths[shard]) from None
+
+    def place(self, index: int) -> str:
+        """The shard and the key of a sample, of which only the shard's index is read."""
+        shard, _, _, key = self._found(index)
+        return f"{self.paths[shard]}: {key}"
+
+    def _found(self, index: int) -> tuple[int, Shard, int, str]:
+        """The number of a sample's shard, the shard, the sample's number in it, and its key."""
+        shard = bisect_right(self._ends, index)
+        opened = self._shard(shard)
+        sample = index - (self._ends[shard - 1] if shard else 0)
+        return shard, opened, sample, unquote(opened.index.stems[sample], errors="surrogateescape")
 
     def _record(self, key: str, opened: Shard, sample: int) -> Record:
         members = opened.index.members(sample)
