@@ -25,3 +25,24 @@ def test_every_promise_has_its_line(tmp_path: Path) -> None:
     assert all(row["ours"]["median"] > 0 and row["theirs"]["median"] > 0 for row in record["rows"])
     assert {"processor", "threads", "torch", "transformers"} <= record["machine"].keys()
     assert all(f"| {row['id']} | {row['work']} |" in table for row in record["rows"])
+
+
+def test_the_benchmark_for_gpus_runs_without_one(tmp_path: Path) -> None:
+    """All of it but the card: rivals, profile, the record."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--smoke", "--batch", "2"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1"},  # compiling is not what is tested
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr[-2000:]
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.glob("gpu-*.json"))
+
+    assert 4 == len(record["rows"])
+    assert all(10 == len(row["kernels"]) and row["samples_per_second"] > 0 for row in record["rows"].values())
+    # The rivals' first losses are of the same weights and batch, in bf16.
+    losses = [row["first_loss"] for row in record["rows"].values()]
+    assert max(losses) - min(losses) < 0.02 * max(losses)
