@@ -1,5 +1,7 @@
 """The project's chores. `nox -l` lists them; `nox -s tests` is the one a newcomer runs."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -54,6 +56,21 @@ def faults(session: nox.Session) -> None:
         env={"OMP_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "faults"},
         external=True,
     )
+
+
+@nox.session(venv_backend="none")
+def plugins(session: nox.Session) -> None:
+    """The first-party plugins, each installed in the environment of `tests`, tested by its own tests, and removed."""
+    python = ".nox/tests/bin/python"
+    # timm and open_clip bring what the environment has already; open_clip is only what the loss is compared with.
+    session.run(python, "-m", "pip", "install", "--no-deps", "timm>=1.0.20,<2", "open-clip-torch>=3,<4", external=True)
+    session.run(python, "-m", "pip", "install", "ftfy", "regex", external=True)
+    for folder in sorted(Path("plugins").glob("flava-parts-*")):
+        session.run(python, "-m", "pip", "install", "--no-deps", f"./{folder}", external=True)
+        try:
+            session.run(python, "-m", "pytest", str(folder), env={"OMP_NUM_THREADS": "1"}, external=True)
+        finally:
+            session.run(python, "-m", "pip", "uninstall", "--yes", folder.name, external=True)
 
 
 @nox.session
