@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,19 @@ from flava_parts.errors import InputError
 from flava_parts.train.average import average_tensors, moving_average, put_average
 from flava_parts.train.run import run
 
-
 QUIET = "evaluate.retrieval=null"
 
 
 def silent(text: str) -> None:
     """Nobody listens."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _undrawn() -> Iterator[None]:
+    """Pictures take longer than these runs, and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flava_parts.report.pictures.draw_pictures", lambda *_, **__: ())
+        yield
 
 
 def test_the_average_is_a_moving_one() -> None:

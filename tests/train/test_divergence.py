@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,14 @@ from flava_parts.train.run import run
 
 def silent(text: str) -> None:
     """Nobody listens."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _undrawn() -> Iterator[None]:
+    """Pictures take longer than these runs, and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flava_parts.report.pictures.draw_pictures", lambda *_, **__: ())
+        yield
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,14 @@ def numbers(folder: Path) -> list[dict[str, Any]]:
     """The records without what was measured of the machine."""
     machine = {"seconds", "data_share", "mfu", "memory"}
     return [{name: value for name, value in record.items() if name not in machine} for record in records(folder)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _undrawn() -> Iterator[None]:
+    """Pictures take longer than these runs, and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flava_parts.report.pictures.draw_pictures", lambda *_, **__: ())
+        yield
 
 
 class Halving:
