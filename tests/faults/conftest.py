@@ -55,8 +55,8 @@ class Trainer:
         os.kill(self.pid, number)
 
     def wait(self) -> int:
-        """The exit code; a negative signal if one killed it. Whatever hangs for a minute is killed."""
-        deadline = time.monotonic() + 60
+        """The exit code; a negative signal if one killed it. Whatever hangs for four minutes is killed."""
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline and not _ended(self.pid):
             time.sleep(0.02)
         if not _ended(self.pid):
@@ -108,6 +108,7 @@ class Forge:
     def _start(self, order: dict) -> Trainer:
         self._count += 1
         log = self._logs / f"{self._count}.log"
+        log.touch()
         return Trainer(self, self.order({**order, "log": str(log)}), log)
 
     def _answer(self):

@@ -127,3 +127,17 @@ def test_one_of_two_processes_fails(forge: Forge, tmp_path: Path, rank: int, pla
 
     assert [0, 0] == [process.wait() for process in save(4)]
     assert ["LATEST", "step-00000004"] == sorted(os.listdir(folder))
+
+
+def test_dying_with_workers_that_read_ahead(forge: Forge, straight: Path, tmp_path: Path) -> None:
+    """What two workers had prepared is lost with the trainer, and comes again as one process alone would make it."""
+    changes = ("--set", "data.workers=2")
+    trainer = forge.train(tmp_path, *changes, env={ARMED: "renamed=die"})
+
+    assert EXIT_CODE == trainer.wait(), trainer.said()
+
+    trainer = forge.train(tmp_path, *changes)
+
+    assert 0 == trainer.wait(), trainer.said()
+    assert history(straight) == history(tmp_path)
+    assert ends_alike(straight, tmp_path)

@@ -229,3 +229,18 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path):
     assert 2 == result.returncode
     assert "Traceback" not in result.stderr
     assert "missing.yaml" in result.stderr
+
+
+def test_a_run_asks_no_network_and_keeps_no_secrets(tmp_path, monkeypatch):
+    """Nothing of the environment is written anywhere, and nobody is called."""
+    monkeypatch.setenv("HF_TOKEN", "hf_canary0123456789")
+
+    def connect(*arguments):
+        pytest.fail(f"a run wanted to connect to {arguments[1:]}")
+
+    monkeypatch.setattr("socket.socket.connect", connect)
+    run(tiny_run(steps=1), tmp_path, log=silent)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    assert len(files) > 8
+    assert [] == [path.name for path in files if b"canary" in path.read_bytes()]
