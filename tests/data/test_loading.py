@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -115,3 +118,36 @@ def test_a_quarantine_outlives_the_run(tmp_path: Path) -> None:
     assert lines == (tmp_path / "bad_samples.jsonl").read_text()
     counts = Counter(bad.sample for batch in first for bad in batch.bad)
     assert min(counts.values()) >= 2
+
+
+ABANDONED = """
+import os, sys
+from pathlib import Path
+from data.made_up import MadeUpSpec
+from data.test_loading import data, loading
+
+if __name__ == "__main__":
+    import multiprocessing
+
+    with loading(data(workers=2), Path(sys.argv[1])) as found:
+        found.batch(0)
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        os._exit(9)
+"""
+
+
+def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    """Though nobody can tell them."""
+    script = tmp_path / "abandoned.py"
+    script.write_text(ABANDONED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    result = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, env=environment, timeout=300
+    )
+    workers = list(map(int, result.stdout.split()))
+
+    assert (9, 2) == (result.returncode, len(workers)), result.stderr
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker is still there"
+        time.sleep(0.5)

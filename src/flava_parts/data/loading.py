@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Any
 
@@ -129,7 +132,7 @@ class _Pool:
             prefetch_factor=data.prefetch,
             multiprocessing_context=data.start_method,
             timeout=data.timeout,
-            worker_init_fn=_begin,
+            worker_init_fn=partial(_begin, os.getpid(), data.start_method == "spawn"),
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # else its seeds come from the global one
         )
@@ -194,10 +197,28 @@ def _signals_held_back() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(worker: int) -> None:
+def _begin(main: int, is_child: bool, worker: int) -> None:
+    """Leave signals to the process ``main``, which is the parent if ``is_child``, and end when it ends."""
+    Thread(target=_end_with, args=(main, main if is_child else os.getppid()), daemon=True).start()
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # held back since the process began
+
+
+def _end_with(main: int, parent: int) -> None:
+    """torch looks after its workers too, but takes for their parent who is it when a worker is ready: if the true one
+    has been killed by then, for good."""
+    while os.getppid() == parent and _exists(main):
+        time.sleep(1)
+    os._exit(1)
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _as_it_is(batch: Any) -> Any:
