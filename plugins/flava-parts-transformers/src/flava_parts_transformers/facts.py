@@ -67,7 +67,7 @@ def _text_tokens(config: str, folder: str | None) -> TextTokens:
             given = built(torch.zeros(1, 2, dtype=torch.long))
         except (RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"transformers' {settings.model_type} is no text encoder: {error}") from error
-    positions = getattr(getattr(built, "embeddings", None), "position_embeddings", None)
+    positions: Any = getattr(getattr(built, "embeddings", None), "position_embeddings", None)
     taken = (
         0 if getattr(positions, "padding_idx", None) is None else positions.padding_idx + 1
     )  # RoBERTa counts from there
