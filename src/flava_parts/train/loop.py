@@ -208,6 +208,7 @@ def train(
                 if precision.step(optimizer) and state.average is not None:
                     state.average.update_parameters(model)
             state.step += 1
+            measures = {}
 
             seconds = time.perf_counter() - began
             record |= {
