@@ -102,7 +102,11 @@ class Spread:
         Their names begin with the parameter's. Every rank has them, so that nothing is sent.
         """
         own = self.model.state_dict()
-        return {name: _part(tensor, own.get(_parameter(name))) for name, tensor in tensors.items()}
+        counts = {name for name in tensors if name.endswith("/step")}  # one number, even of a parameter of one
+        return {
+            name: tensor if name in counts else _part(tensor, own.get(_parameter(name)))
+            for name, tensor in tensors.items()
+        }
 
 
 def _parameter(name: str) -> str:
