@@ -344,7 +344,7 @@ def test_messages(write: Write, text: str, expected: str) -> None:
         ),
         (
             "data.streams={a: {source: {split: train}}}",
-            "--set #1: data.streams.a.source: a source needs a type: flava.emoji, flava.glosses, flava.image_folder",
+            f"--set #1: data.streams.a.source: a source needs a type: {', '.join(sorted(REGISTRY.choices('source')))}",
         ),
         ("data.views.std=[1, 2]", "--set #1: data.views.std: the list is too short: there is no entry 3"),
         ("data.views.std=[1, 2, 3, 4]", "--set #1: data.views.std: should have 3 entries, not 4"),

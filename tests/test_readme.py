@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+import yaml
 
 from flava_parts import cli
 from flava_parts.cli.parts import _described, _first_line
@@ -190,6 +192,24 @@ def test_commands_parse(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_is_launched_elsewhere_is_a_command_of_ours(page: Path, folder: Path) -> None:
+    """Scripts and manifests for clusters parse, and start a verb of ours with options that exist."""
+    program: Any = typer.main.get_command(cli.app())
+    for block in blocks(page, "bash launch", "yaml launch"):
+        if block.info == "bash launch":
+            subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+            commands = [
+                shlex.split(line) for line in re.findall(r"-m flava_parts (.*)", block.text.replace("\\\n", " "))
+            ]
+        else:
+            assert yaml.compose(block.text, Loader=yaml.SafeLoader) is not None
+            commands = [line.split(", ") for line in re.findall(r"-m, flava_parts, (.*)\]", block.text)]
+        assert commands
+        for verb, *arguments in commands:
+            program.commands[verb].make_context(verb, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_toml_blocks_parse(page: Path) -> None:
     """And the entry points are in our group."""
     for block in blocks(page, "toml"):
@@ -203,12 +223,14 @@ def test_every_block_is_tested(page: Path) -> None:
 
     assert set(infos) <= {
         "bash",
+        "bash launch",
         "bash main-job",
         "bash tests",
         "console",
         "python",
         "toml",
         "yaml",
+        "yaml launch",
         "yaml source",
         "yaml wrong",
     }

@@ -208,7 +208,13 @@ def test_contrast_needs_two_rows():
 
     assert [
         "train.batch_size: contrastive and matching losses compare rows of a batch, so it has to hold at least 2"
-    ] == (errors(run_of(data=run.data.model_copy(update={"streams": streams}), train=PretrainTrainSpec(steps=1, batch_size=1))))
+    ] == (
+        errors(
+            run_of(
+                data=run.data.model_copy(update={"streams": streams}), train=PretrainTrainSpec(steps=1, batch_size=1)
+            )
+        )
+    )
 
 
 def test_a_loss_that_no_stream_feeds_is_a_warning():

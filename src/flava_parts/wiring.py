@@ -233,9 +233,9 @@ def _train_problems(spec: RunSpec) -> Iterator[Problem]:
     train, model = spec.train, spec.model
     for problem in course_problems(model, train.changes, steps=train.steps):
         yield _below(("train", "changes"), problem)
-    for field in ("rates", "freeze_until", "initialize"):
-        if "fusion" in getattr(train, field) and model.fusion is None:
-            yield Problem(("train", field, "fusion"), "there is no fusion", see=("model", "fusion"))
+    for setting in ("rates", "freeze_until", "initialize"):
+        if "fusion" in getattr(train, setting) and model.fusion is None:
+            yield Problem(("train", setting, "fusion"), "there is no fusion", see=("model", "fusion"))
     if "head" in train.rates:
         yield Problem(("train", "rates", "head"), "a pretraining has losses, and no head")
     if train.grad_cache and train.accumulate == 1:

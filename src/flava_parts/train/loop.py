@@ -116,6 +116,7 @@ def train(
     gradient is not finite and ``spec.non_finite`` is ``stop``.
     """
     schedule = spec.schedule.build(steps=spec.steps)
+    pretraining = isinstance(spec, PretrainTrainSpec)
     model, optimizer, precision = state.model, state.optimizer, state.precision
     model.train()
     device, ranks = next(model.parameters()).device, checkpoints.ranks
@@ -158,12 +159,13 @@ def train(
                 values = state.weights.apply(step) if state.weights is not None else {}
                 batch = batch_of(step)
                 inputs = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
-                asked = {} if batch.losses is None else {"losses": batch.losses}
+                # Nobody here looks at states, so that those which no loss reads need not be computed.
+                asked = {"losses": batch.losses, "output_states": False} if pretraining else {}
                 loaded = time.perf_counter()
 
                 optimizer.zero_grad(set_to_none=True)
                 with throughput.counting(batch.stream):
-                    if isinstance(spec, PretrainTrainSpec) and spec.grad_cache:
+                    if pretraining and spec.grad_cache:
                         parts = list(pieces(inputs, spec.accumulate))
                         totals = cached_gradients(
                             cast(FlavaForPreTraining, model), parts, batch.losses, forward, precision.scale
