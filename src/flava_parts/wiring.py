@@ -283,9 +283,7 @@ def _stream_problems(spec: RunSpec) -> Iterator[Problem]:
         fed |= computed
         batch_size = stream.batch_size or spec.train.batch_size
         piece = batch_size if spec.train.grad_cache else batch_size // spec.train.accumulate
-        if piece < 2 and any(
-            {Streams.MATCH_LABELS, Streams.TEXT_SUMMARY} & losses[loss].reads for loss in computed
-        ):
+        if piece < 2 and any({Streams.MATCH_LABELS, Streams.TEXT_SUMMARY} & losses[loss].reads for loss in computed):
             yield Problem(
                 ("train", "batch_size") if stream.batch_size is None else (*loc, "batch_size"),
                 "contrastive and matching losses compare rows of a batch, so it has to hold at least 2"

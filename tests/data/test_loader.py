@@ -303,6 +303,25 @@ def test_buckets_save_padding() -> None:
     assert waste[1] < waste[0] / 2
 
 
+def test_packing_saves_padding_and_changes_no_loss() -> None:
+    """The same words, hidden alike, in fewer rows."""
+    apart, packed = (
+        one_stream(source=GlossesSpec(), use="texts", batch_size=16, pack=pack).batch(3) for pack in (False, True)
+    )
+    model = compose(MODEL).double()
+    losses = [model(**batch.tensors, output_states=False).losses["mlm"] for batch in (apart, packed)]
+
+    assert apart.samples == packed.samples
+    assert len(packed.tensors["input_ids"]) < len(apart.tensors["input_ids"]) / 2
+    assert packed.metrics["padding"] < apart.metrics["padding"] / 2
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=1e-12)
+
+
+def test_only_texts_are_packed() -> None:
+    with pytest.raises(ValidationError, match="pairs have one sample a row; packing is for use: texts"):
+        StreamSpec(source=EmojiSpec(), pack=True)
+
+
 def test_buckets_need_lengths() -> None:
     with pytest.raises(InputError, match=r"^data\.streams\.s\.bucket: flava\.emoji does not know the lengths"):
         one_stream(source=EmojiSpec(), bucket=4)

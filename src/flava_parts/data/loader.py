@@ -19,6 +19,7 @@ from .keyed import keyed_uniform, name_number
 from .masking import MaskerCourse, Masking
 from .mixture import Mixture
 from .order import Order, check_batch
+from .packing import pack
 from .reader import BadSample, Lengths, Reader, Use
 from .rows import Row, Rows
 from .sources.source import Source
@@ -55,6 +56,7 @@ class _Group(NamedTuple):
     losses: tuple[str, ...] | None
     rows: Rows
     masking: Masking
+    packed: bool
 
 
 class Batches:
@@ -150,7 +152,10 @@ class Batches:
             masked = group.masking.words(tensors["input_ids"], special, mine, size, step)
             if masked is not None:
                 tensors |= {"input_ids_masked": masked.ids, "mlm_labels": masked.labels}
-            metrics["padding"] = 1 - float(tensors["attention_mask"].float().mean())
+            if group.packed:
+                tensors = pack(tensors, length=self._tokenizer.length)
+            real = tensors["attention_mask"].diagonal(dim1=1, dim2=2) if group.packed else tensors["attention_mask"]
+            metrics["padding"] = 1 - float(real.float().mean())
         if group.use != "texts":
             pictures = [sample.image for sample in samples if sample.image is not None]
             tensors |= self._seen(pictures, taken, codes=group.masking.reads_codes)
@@ -246,7 +251,7 @@ class Batches:
                 seed=self._seed,
                 course=course,
             )
-            found.append(_Group(name, first.use, first.losses, rows, masking))
+            found.append(_Group(name, first.use, first.losses, rows, masking, first.pack))
         return found
 
     def _seen(self, pictures: Sequence[Picture], rows: list[Row], *, codes: bool) -> dict[str, Tensor]:

@@ -28,6 +28,15 @@ class StreamSpec(Spec):
     bucket: PositiveInt | None = None
     """Texts of like length share a batch: the samples of so many batches in a row are sorted by length. Not sorted if
     not given."""
+    pack: bool = False
+    """Whether short texts share rows, each attending to itself alone. For losses that read masked words and nothing
+    else of a text, as `flava.mlm` does."""
+
+    @model_validator(mode="after")
+    def _only_texts_are_packed(self) -> StreamSpec:
+        if self.pack and self.use != "texts":
+            raise fault("pack", f"{self.use} have one sample a row; packing is for use: texts")
+        return self
 
 
 class MixtureSpec(Spec):
@@ -35,7 +44,7 @@ class MixtureSpec(Spec):
 
     by: Literal["update", "example"] = "update"
     """update: each update takes its whole batch from one stream (the paper). example: each row of a batch may come
-    from another stream; streams that differ in use, losses, batch size or bucket do not share batches."""
+    from another stream; streams that differ in use, losses, batch size, bucket or packing do not share batches."""
     temperature: PositiveFloat = 1.0
     """A stream comes in proportion to ratio ** (1 / temperature): above 1 evens streams out."""
 
@@ -101,7 +110,7 @@ class DataSpec(Spec):
         """The names of the streams that share their batches: by update, each alone."""
         found: dict[object, list[str]] = {}
         for name, stream in self.streams.items():
-            alike = (stream.use, stream.losses, stream.batch_size, stream.bucket)
+            alike = (stream.use, stream.losses, stream.batch_size, stream.bucket, stream.pack)
             found.setdefault(alike if self.mixture.by == "example" else name, []).append(name)
         return tuple(map(tuple, found.values()))
 
