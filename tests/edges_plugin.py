@@ -170,3 +170,14 @@ def flava_parts_specs() -> list[type[PartSpec]]:
 def flava_parts_presets() -> Path:
     """One model."""
     return Path(__file__).parent / "edges_presets"
+
+
+def edges(count: int = 4) -> None:
+    """Say how many edges there are."""
+    print(f"{count} edges")
+
+
+@hookimpl
+def flava_parts_verbs() -> dict[str, object]:
+    """One verb of the command line."""
+    return {"edges": edges}

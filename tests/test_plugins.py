@@ -413,8 +413,8 @@ def edges_registry() -> tuple[ModuleType, Registry]:
     return plugin, load_registry(plugins=[plugin], entry_points=False)
 
 
-def test_a_plugin_brings_a_part_for_every_slot_and_a_preset() -> None:
-    """One for each kind that there is, and a file that uses them all."""
+def test_a_plugin_brings_a_part_for_every_slot_a_preset_and_a_verb() -> None:
+    """One for each kind that there is, a file that uses them all, and a verb of the command line."""
     _, registry = edges_registry()
     spec = load_spec("edges.model", registry=registry)
     used = {part.type_name() for part in (spec.image_encoder, spec.text_encoder, *spec.losses.values())}
@@ -423,6 +423,7 @@ def test_a_plugin_brings_a_part_for_every_slot_and_a_preset() -> None:
     assert [] == broken(registry)
     assert set(registry.kinds) == {entry.kind for entry in registry.entries.values() if entry.name.startswith("edges.")}
     assert {name.partition(".")[0] for name in used} == {"edges"}
+    assert ["edges"] == list(registry.verbs)
 
 
 def test_a_loss_reads_a_stream_that_another_part_provides() -> None:
