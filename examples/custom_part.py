@@ -21,7 +21,7 @@ STEPS = 20
 
 MODEL = """\
 base: flava.tiny
-codebook: {type: pixels.colour, image_size: 32, cells: 4, levels: 5}
+codebook: {type: mine.colour, image_size: 32, cells: 4, levels: 5}
 losses: {mlm: null, mmm_image: null, mmm_text: null, itm: null, global_contrastive: null}
 fusion: null
 text_masker: null
@@ -47,7 +47,7 @@ class ColourCodes(nn.Module):
 class ColourCodesSpec(CodebookSpec):
     """The mean colour of each cell of the picture, rounded."""
 
-    type: Literal["pixels.colour"] = "pixels.colour"
+    type: Literal["mine.colour"] = "mine.colour"
     image_size: Pixels = 112
     """Side of the input in pixels."""
     channels: PositiveInt = 3

@@ -198,5 +198,5 @@ def test_the_part_of_ones_own_is_registered_like_any_other(monkeypatch: pytest.M
     registry = load_registry(plugins=[custom_part], entry_points=False)
 
     assert () == registry.broken
-    assert "codebook" == registry.entries["pixels.colour"].kind
-    assert "plugin 'custom_part'" == str(registry.entries["pixels.colour"].origin)
+    assert "codebook" == registry.entries["mine.colour"].kind
+    assert "plugin 'custom_part'" == str(registry.entries["mine.colour"].origin)
