@@ -40,3 +40,11 @@ def matrix_product_peak(size: int = 2048, rounds: int = 15) -> float:
         a @ b
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / statistics.median(seconds)
+
+
+def peak_resident() -> float:
+    """GiB that this process held at most. (What getrusage says begins with what its parent held.)"""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**20
+    raise RuntimeError("/proc/self/status does not tell the peak of resident memory")

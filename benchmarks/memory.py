@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ def peak_of_step(who: str, folder: Path) -> float:
 def main() -> None:
     """Load a checkpoint, make the steps, print the peak in GiB."""
     from . import peers
+    from .machine import peak_resident
     from .training import paired
 
     who, folder = sys.argv[1], Path(sys.argv[2])
@@ -27,7 +27,7 @@ def main() -> None:
     batch = paired()
     for _ in range(STEPS):
         peers.step(model, batch, **({"output_states": False} if who == "ours" else {}))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    print(peak_resident())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import torch
 import flava_parts
 from flava_parts.facts import Streams
 from flava_parts.losses.contrastive import GlobalContrastive
+
+from .machine import peak_resident
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
 AXES: Mapping[str, Sequence[int]] = {
@@ -86,15 +87,14 @@ def point(axis: str, size: int, rounds: int) -> dict[str, float]:
         "contrastive batch, chunked": lambda: contrastive_step(size, chunk=CHUNK),
     }
     step = steps[axis]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident()
     step()  # what is loaded at the first step is not part of any
     seconds: list[float] = []
     for _ in range(rounds):
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"size": size, "seconds": statistics.median(seconds), "gib": (peak - before) / 2**20}
+    return {"size": size, "seconds": statistics.median(seconds), "gib": peak_resident() - before}
 
 
 def exponent(points: Sequence[Mapping[str, float]], what: str) -> float:

