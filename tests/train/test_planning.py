@@ -14,7 +14,7 @@ from flava_parts.compose import compose
 from flava_parts.errors import InputError
 from flava_parts.loading import load_spec
 from flava_parts.train.blocks import recompute
-from flava_parts.train.planning import Plan, plans
+from flava_parts.train.planning import Plan, largest_batch, plans
 
 ROWS, WORDS = 64, 32
 
@@ -99,3 +99,30 @@ def test_a_memory_that_is_no_size_is_an_error(run: Any, size: str) -> None:
     code, _, err = run("explain", "flava.tiny", "--gpus", "2", f"--memory={size}")
 
     assert (2, True) == (code, f"--memory {size}: is no size; write it like 80GiB" in err)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["kept", "recomputed"])
+def test_the_largest_batch_fits_and_one_pair_more_does_not(again: bool) -> None:
+    """By the same counting as the plans; nothing fits where two pairs do not."""
+    spec = load_spec("flava.tiny")
+    memory = 96 * 2**20
+    found = largest_batch(spec, memory=memory, again=again, words=WORDS)
+
+    def peak(rows: int) -> int:
+        return next(
+            plan.peak
+            for plan in plans(spec, gpus=1, batch_size=rows, words=WORDS)
+            if plan.parallel == "ddp" and plan.recompute is again
+        )
+
+    assert peak(found) <= memory < peak(found + 1)
+    assert 0 == largest_batch(spec, memory=2**20, again=again, words=WORDS)
+
+
+def test_explain_says_how_many_pairs_fit(run: Any) -> None:
+    code, out, _ = run("explain", "flava.tiny", "--fit", "--memory", "96MiB", "--json")
+    found = json.loads(out)
+
+    assert (0, 96 * 2**20) == (code, found["memory"])
+    assert 0 < found["kept"] <= found["recomputed"]
+    assert "pairs a batch" in run("explain", "flava.tiny", "--fit", "--memory", "96MiB")[1]

@@ -28,7 +28,8 @@ def explain(
     gpus: Annotated[
         int | None, typer.Option(min=1, help="Plan a training on so many GPUs instead: memory, operations, traffic.")
     ] = None,
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="What one GPU has, with --gpus.")] = "80GiB",
+    fit: Annotated[bool, typer.Option("--fit", help="Say how many pairs a batch of one GPU can have instead.")] = False,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="What one GPU has, with --gpus or --fit.")] = "80GiB",
     as_json: Json = False,
 ) -> None:
     """Show what a model is made of: tokens, widths, parameters, operations and memory of a training step."""
@@ -56,6 +57,21 @@ def explain(
         size = batch_size or (gpus if isinstance(loaded.spec, FlavaSpec) else size)
         found = plans(spec, gpus=gpus, batch_size=size, words=words, vocab=vocab)
         print(_plans_json(found, size, gpus, limit) if as_json else _plans_text(found, size, gpus, limit))
+        return
+    if fit:
+        from ..train.planning import largest_batch
+
+        limit = _bytes(memory)
+        kept, again = (
+            largest_batch(spec, memory=limit, again=recomputed, words=words, vocab=vocab)
+            for recomputed in (False, True)
+        )
+        if as_json:
+            print(json.dumps({"memory": limit, "kept": kept, "recomputed": again}, indent=2))
+        else:
+            print(
+                f"In {short(limit, 'B')}, in float32 with AdamW: {kept} pairs a batch, {again} with blocks recomputed."
+            )
         return
     wiring = wire(spec, vocab)
     counted = cost(spec, batch_size=size, words=words, vocab=vocab)

@@ -100,6 +100,31 @@ def plans(
     return found
 
 
+def largest_batch(
+    spec: FlavaSpec, *, memory: int, again: bool = False, words: int | None = None, vocab: Vocab | None = None
+) -> int:
+    """The most pairs whose step one GPU with so many bytes of ``memory`` can make; 0 if not even two fit.
+
+    ``again`` recomputes blocks. Raises SpecError as `compose` does.
+    """
+
+    def peak(rows: int) -> int:
+        model = compose(spec, device="meta", vocab=vocab)
+        step = simulate(model, spec, rows=rows, words=words, again=again)
+        return _plan(model, step, "ddp", shards=1, gpus=1, rows=rows, again=again).peak
+
+    few, more = peak(2), peak(4)
+    if few > memory:
+        return 0
+    each = max(1, (more - few) // 2)
+    found = 2 + (memory - few) // each
+    while (taken := peak(found)) > memory:  # each pair takes a little more than the one before: it meets all others
+        found -= -(-(taken - memory) // (2 * each))
+    while peak(found + 1) <= memory:
+        found += 1
+    return found
+
+
 def _plan(
     model: FlavaForPreTraining, step: Step, parallel: Parallel, *, shards: int, gpus: int, rows: int, again: bool
 ) -> Plan:
