@@ -113,16 +113,13 @@ def largest_batch(
         step = simulate(model, spec, rows=rows, words=words, again=again)
         return _plan(model, step, "ddp", shards=1, gpus=1, rows=rows, again=again).peak
 
-    few, more = peak(2), peak(4)
-    if few > memory:
-        return 0
-    each = max(1, (more - few) // 2)
-    found = 2 + (memory - few) // each
-    while (taken := peak(found)) > memory:  # each pair takes a little more than the one before: it meets all others
-        found -= -(-(taken - memory) // (2 * each))
-    while peak(found + 1) <= memory:
-        found += 1
-    return found
+    fits, too_many = 0, 2
+    while peak(too_many) <= memory:
+        fits, too_many = too_many, 2 * too_many
+    while too_many - fits > 1 and too_many > 2:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if peak(middle) <= memory else (fits, middle)
+    return fits
 
 
 def _plan(
