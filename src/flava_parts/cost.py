@@ -11,17 +11,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from .compose import compose
-from .facts import Modality, Vocab, pair
+from .facts import MODALITIES, Modality, Vocab, pair
 from .model import FlavaForPreTraining
 from .spec import FlavaSpec
 from .wiring import wire
-
-USES: dict[str, frozenset[Modality]] = {
-    "pairs": frozenset({"image", "text"}),
-    "images": frozenset({"image"}),
-    "texts": frozenset({"text"}),
-}
-"""The kinds of batches, with the modalities that they hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ def cost(spec: FlavaSpec, *, batch_size: int = 1, words: int | None = None, voca
     forward: dict[str, dict[str, int]] = {}
     step: dict[str, int] = {}
     kept = 0
-    for use, modalities in USES.items():
+    for use, modalities in MODALITIES.items():
         batch = meta_batch(spec, modalities, batch_size, words)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(**batch, output_logits=True)

@@ -6,7 +6,7 @@ One alphabet of shapes, used in every docstring of the package: ``B`` batch, ``P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +14,16 @@ IGNORE = -100
 """The label that means: no prediction is asked for here (torch's own default in ``cross_entropy``)."""
 
 Modality = Literal["image", "text"]
+
+Use = Literal["pairs", "images", "texts"]
+"""What of each sample goes into a batch."""
+
+MODALITIES: Mapping[Use, frozenset[Modality]] = {
+    "pairs": frozenset({"image", "text"}),
+    "images": frozenset({"image"}),
+    "texts": frozenset({"text"}),
+}
+"""What the samples of each kind of batch hold."""
 
 Pass = Literal["image", "image_masked", "text", "text_masked", "multimodal", "multimodal_masked"]
 """A run of an encoder over its clean or its masked input."""
@@ -185,6 +195,24 @@ class Provided:
     def shape(self) -> tuple[int, ...]:
         """Of one sample: (length, D) or (D,)."""
         return (self.width,) if self.length is None else (self.length, self.width)
+
+
+BUILT_ON: Mapping[Pass, frozenset[Pass]] = {
+    "multimodal": frozenset({"image", "text"}),
+    "multimodal_masked": frozenset({"image_masked", "text_masked"}),
+}
+"""The passes whose states another pass begins with."""
+
+
+def with_bases(passes: Iterable[Pass]) -> set[Pass]:
+    """Passes, and those that they are built on."""
+    found = set(passes)
+    return found.union(*(BUILT_ON.get(name, frozenset()) for name in found))
+
+
+def passes_to(streams: Iterable[Stream], stream_passes: Mapping[Stream, Pass]) -> set[Pass]:
+    """The passes that lead to streams of states, by what ``stream_passes`` says that each is taken from."""
+    return with_bases(stream_passes[stream] for stream in streams if stream in stream_passes)
 
 
 Size = int | tuple[int, int]

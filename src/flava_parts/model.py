@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .facts import IGNORE, STREAM_PASSES, Layout, Modality, Pass, Reading, Stream, Streams
+from .facts import (
+    BUILT_ON,
+    IGNORE,
+    STREAM_PASSES,
+    Layout,
+    Modality,
+    Pass,
+    Reading,
+    Stream,
+    Streams,
+    passes_to,
+    with_bases,
+)
 from .layers.output import EncoderOutput
 from .losses.counts import global_shares
 from .losses.gather import gather, rank_and_size
@@ -119,9 +131,7 @@ class FlavaForPreTraining(nn.Module):
         special = batch.pop("special_tokens_mask", None)
         inputs = _Inputs(**batch)
         reads = frozenset(stream for name in self._applicable(inputs, losses) for stream in self.readings[name].streams)
-        passes = {self.stream_passes[stream] for stream in reads if stream in self.stream_passes}
-        if "multimodal_masked" in passes:
-            passes |= {"image_masked", "text_masked"}
+        passes = passes_to(reads, self.stream_passes)
         ids = inputs.input_ids
         if (
             self.pair_masker is not None
@@ -228,10 +238,7 @@ class FlavaForPreTraining(nn.Module):
         ]
         computed = [name for name in applicable if self._has_labels(inputs, name, asked=losses is not None)]
         headed = applicable if output_logits else computed
-        wanted: set[Pass] = set(passes)
-        for name in headed:
-            reads = self.readings[name].streams
-            wanted.update(self.stream_passes[stream] for stream in reads if stream in self.stream_passes)
+        wanted = set(passes).union(*(passes_to(self.readings[name].streams, self.stream_passes) for name in headed))
         matched = self._matched(inputs)
         whole = output_states or output_logits or output_attentions or output_hidden_states
         narrowing = (
@@ -323,11 +330,7 @@ class FlavaForPreTraining(nn.Module):
         readings: Collection[str],
     ) -> Narrowing:
         """What the ``free`` passes, which only the losses named in ``readings`` read, may leave out."""
-        built_on: set[Pass] = set()
-        if "multimodal" in wanted:
-            built_on |= {"image", "text"}
-        if "multimodal_masked" in wanted:
-            built_on |= {"image_masked", "text_masked"}
+        built_on: set[Pass] = set().union(*(BUILT_ON.get(name, frozenset()) for name in wanted))
         if inputs.bool_masked_pos is None:
             built_on |= {"image", "image_masked"}  # one pass is both
         if inputs.input_ids_masked is None:
@@ -428,11 +431,7 @@ class FlavaForPreTraining(nn.Module):
             output if head_mask is None or encoder not in head_mask else output | {"head_mask": head_mask[encoder]}
             for encoder in ENCODERS
         )
-        wanted = set(wanted)
-        if "multimodal" in wanted:
-            wanted |= {"image", "text"}
-        if "multimodal_masked" in wanted:
-            wanted |= {"image_masked", "text_masked"}
+        wanted = with_bases(wanted)
         clean_ids, masked_ids = inputs.input_ids, inputs.input_ids_masked
         same_image, same_text = inputs.bool_masked_pos is None, masked_ids is None
         states: dict[Pass, EncoderOutput] = {}

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from .errors import Loc, Problem
 from .facts import (
+    MODALITIES,
     STREAM_PASSES,
     Codes,
     ImageTokens,
     Layout,
-    Modality,
     Pass,
     Provided,
     Size,
@@ -28,11 +28,6 @@ from .train.course import course_problems
 _FUSED = frozenset({Streams.FUSED_SUMMARY, Streams.FUSED_PATCHES, Streams.FUSED_WORDS})
 _MASKED_IMAGE = frozenset({Streams.MASKED_PATCHES, Streams.FUSED_PATCHES})
 _ALWAYS_THERE = frozenset({*STREAM_PASSES, Streams.TEXT_LABELS, Streams.MATCH_LABELS, Streams.MATCHED}) - _FUSED
-_MODALITIES: dict[str, frozenset[Modality]] = {
-    "pairs": frozenset({"image", "text"}),
-    "images": frozenset({"image"}),
-    "texts": frozenset({"text"}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +261,7 @@ def _stream_problems(spec: RunSpec) -> Iterator[Problem]:
         yield Problem(("data", "streams"), "a run needs at least one stream")
     for name, stream in spec.data.streams.items():
         loc: Loc = ("data", "streams", name)
-        modalities = _MODALITIES[stream.use]
+        modalities = MODALITIES[stream.use]
         if missing := modalities - stream.source.provides:
             yield Problem((*loc, "use"), f"the source has no {' and no '.join(sorted(missing))}")
         apply = {loss for loss in losses if losses[loss].needs == modalities}

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from torch import Generator, Tensor
 
+from ..facts import Use
 from ..inputs.views import Views
 from ..inputs.wordpiece import WordPiece
 from .collation import image_tensors, labels_of, text_tensors
-from .reader import Use, check_use
+from .reader import check_use
 from .sources.source import Source
 
 

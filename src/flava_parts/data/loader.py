@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..facts import Use
 from ..inputs.pictures import Picture
 from ..inputs.views import Views
 from ..spec import FlavaSpec
@@ -20,7 +21,7 @@ from .masking import MaskerCourse, Masking
 from .mixture import Mixture
 from .order import Order, check_batch
 from .packing import pack
-from .reader import BadSample, Lengths, Reader, Use
+from .reader import BadSample, Lengths, Reader
 from .rows import Row, Rows
 from .sources.source import Source
 from .sources.specs import SourceSpec

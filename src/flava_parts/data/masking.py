@@ -7,19 +7,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..facts import STREAM_PASSES, Modality, Streams, Vocab
+from ..facts import MODALITIES, Streams, Use, Vocab, passes_to
 from ..maskers.masked_text import MaskedText
 from ..maskers.mismatch import MismatchedPairs
 from ..part import PartSpec
 from ..spec import FlavaSpec
+from ..wiring import wire
 from .keyed import keyed_generator
-from .reader import Use
-
-MODALITIES: dict[Use, frozenset[Modality]] = {
-    "pairs": frozenset({"image", "text"}),
-    "images": frozenset({"image"}),
-    "texts": frozenset({"text"}),
-}
 
 
 class MaskerCourse(Protocol):
@@ -58,14 +52,13 @@ class Masking:
             if loss.weight and loss.needs == MODALITIES[use] and (losses is None or name in losses)
         ]
         reads = frozenset(stream for loss in applicable for stream in loss.reads)
-        passes = {STREAM_PASSES[stream] for stream in reads if stream in STREAM_PASSES}
-        fused = "multimodal_masked" in passes
+        passes = passes_to(reads, wire(model, vocab).stream_passes)
         self.reads_codes = Streams.IMAGE_LABELS in reads
         """Whether a loss needs the code of each patch."""
         self._hides = {
             "pair_masker": use == "pairs" and Streams.MATCH_LABELS in reads,
-            "image_masker": use != "texts" and (fused or "image_masked" in passes),
-            "text_masker": use != "images" and (fused or "text_masked" in passes),
+            "image_masker": use != "texts" and "image_masked" in passes,
+            "text_masker": use != "images" and "text_masked" in passes,
         }
         self._model = model
         self._course = course

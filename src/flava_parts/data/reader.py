@@ -8,14 +8,12 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ..errors import InputError
+from ..facts import Use
 from .keyed import keyed_generator, keyed_words
 from .rows import Row
 from .sources.bad_sample import BadSampleError
 from .sources.sample import Sample
 from .sources.source import Source
-
-Use = Literal["pairs", "images", "texts"]
-"""What of each sample goes into a batch."""
 
 OnError = Literal["raise", "skip", "quarantine"]
 

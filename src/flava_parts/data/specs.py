@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from ..facts import Use
 from ..fields import Named, Pixels, Probability
 from ..inputs.specs import TokenizerSpec, ViewsSpec, WordPieceSpec
 from ..part import Slot, Spec, fault
@@ -17,7 +18,7 @@ class StreamSpec(Spec):
 
     source: Slot[SourceSpec]
     """Where the samples come from."""
-    use: Literal["pairs", "images", "texts"] = "pairs"
+    use: Use = "pairs"
     """What of each sample goes into the batch."""
     ratio: PositiveFloat = 1.0
     """How often a batch comes from this stream, relative to the others (the paper has .70, .15, .15)."""

@@ -13,10 +13,10 @@ from ..data.keyed import keyed_generator
 from ..data.labelled import Labelled
 from ..data.loader import Batch
 from ..data.order import Order, check_batch
-from ..data.reader import Use
 from ..data.sources.specs import SourceSpec
 from ..errors import InputError
 from ..evaluate.classification import measure
+from ..facts import Use
 from ..heads.classification import FlavaForClassification
 from ..inputs.processor import Processor
 from ..interop.finetuned import processor_of

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..facts import STREAM_PASSES, Streams
+from ..facts import Streams
 from ..model import FlavaForPreTraining
 from .accumulation import Piece, Totals
 
@@ -50,7 +50,7 @@ def cached_gradients(
 
     by_piece = [name for name in counts[0] if name not in by_whole]
     totals = {name: torch.stack([count[name] for count in counts]).sum().clamp(min=1) for name in by_piece}
-    passes = {STREAM_PASSES[name] for name in reached}
+    passes = {model.stream_passes[name] for name in reached}
     found = Totals({name: value.detach() for name, value in by_whole.items()})
     for piece, count in zip(parts, counts, strict=True):
         output = forward(piece, losses=by_piece, passes=passes)
