@@ -6,7 +6,6 @@ Medians of interleaved rounds, so that what else the machine does falls on both 
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -130,6 +129,7 @@ def index() -> None:
 def table() -> None:
     """What a table of a million captions costs: to open, and in memory."""
     from flava_parts.data.sources.table import Table
+    from flava_parts.train.throughput import resident_peak
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"
@@ -142,7 +142,7 @@ def table() -> None:
         print(f"a table of 1,000,000 captions of {len(source):,} pictures")
         print(f"  opening it            {opened:6.1f} s")
         print(f"  a process's own       {memory()['own'] - before:6.1f} MB")
-        print(f"  at most               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before:6.1f} MB")
+        print(f"  at most               {resident_peak() / 1e6 - before:6.1f} MB")
 
 
 ROWS = {"shards": shards, "index": index, "table": table}

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flava_parts.train.blocks import compile_blocks
 
-from .machine import machine
+from .machine import machine, matrix_product_peak
 from .peers import checkpoint, images, ours, texts, theirs
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,19 +32,6 @@ def wait(device: torch.device) -> None:
     """Until the device is done: its work is only queued by the calls that ask for it."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def product_peak(device: torch.device, size: int) -> float:
-    """Operations a second of a square matrix product in bf16, the median of several."""
-    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    seconds: list[float] = []
-    for _ in range(12):
-        wait(device)
-        start = time.perf_counter()
-        a @ b
-        wait(device)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / statistics.median(seconds[2:])
 
 
 def stepper(model: Any, inputs: dict[str, Tensor], device: torch.device, **asked: Any) -> Callable[[], Tensor]:
@@ -107,7 +94,7 @@ def main() -> None:
     matched = torch.ones(asked.batch, dtype=torch.long)
     batch = {**images(asked.batch), **texts([77] * asked.batch), "itm_labels": matched}
     inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-    peak = product_peak(device, 512 if asked.smoke else 8192)
+    peak = matrix_product_peak(512 if asked.smoke else 8192, torch.bfloat16, asked.device)
     found: dict[str, Any] = {"machine": machine(), "batch": asked.batch, "product_peak": peak, "rows": {}}
     if device.type == "cuda":
         found["machine"]["card"] = torch.cuda.get_device_name()

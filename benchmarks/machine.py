@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import platform
-import statistics
-import time
 from pathlib import Path
 
 import torch
 import transformers
 
 import flava_parts
+from flava_parts.train.precision import product_seconds
 
 
 def machine() -> dict[str, str]:
@@ -31,20 +30,6 @@ def machine() -> dict[str, str]:
     }
 
 
-def matrix_product_peak(size: int = 2048, rounds: int = 15) -> float:
-    """Operations per second of a square float32 matrix product, the median of several."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    seconds: list[float] = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / statistics.median(seconds)
-
-
-def peak_resident() -> float:
-    """GiB that this process held at most. (What getrusage says begins with what its parent held.)"""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 2**20
-    raise RuntimeError("/proc/self/status does not tell the peak of resident memory")
+def matrix_product_peak(side: int = 2048, dtype: torch.dtype = torch.float32, device: str = "cpu") -> float:
+    """Operations per second of a product of square matrices, the fastest of several."""
+    return 2 * side**3 / product_seconds(dtype, torch.device(device), side, repeats=15)

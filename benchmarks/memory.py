@@ -18,8 +18,9 @@ def peak_of_step(who: str, folder: Path) -> float:
 
 def main() -> None:
     """Load a checkpoint, make the steps, print the peak in GiB."""
+    from flava_parts.train.throughput import resident_peak
+
     from . import peers
-    from .machine import peak_resident
     from .training import paired
 
     who, folder = sys.argv[1], Path(sys.argv[2])
@@ -27,7 +28,7 @@ def main() -> None:
     batch = paired()
     for _ in range(STEPS):
         peers.step(model, batch, **({"output_states": False} if who == "ours" else {}))
-    print(peak_resident())
+    print(resident_peak() / 2**30)
 
 
 if __name__ == "__main__":

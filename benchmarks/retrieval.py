@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 
@@ -10,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from flava_parts.evaluate.retrieval import recall
+from flava_parts.train.throughput import resident_peak
 
 PAIRS, WIDTH = 100_000, 768
 
@@ -24,7 +24,7 @@ def main() -> None:
     start = time.perf_counter()
     record = recall(image, text, groups, groups)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = resident_peak() / 2**30
     print(f"{pairs:,} x {pairs:,} vectors of {width}, both ways, {torch.get_num_threads()} threads")
     print(f"{seconds:.0f} s, {peak:.2f} GiB at the most, of which the vectors are {2 * image.nbytes / 2**30:.2f}")
     print("  ".join(f"{name} {share:.1%}" for name, share in record.items()))

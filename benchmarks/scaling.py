@@ -21,8 +21,7 @@ import torch
 import flava_parts
 from flava_parts.facts import Streams
 from flava_parts.losses.contrastive import GlobalContrastive
-
-from .machine import peak_resident
+from flava_parts.train.throughput import resident_peak
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
 AXES: Mapping[str, Sequence[int]] = {
@@ -87,14 +86,14 @@ def point(axis: str, size: int, rounds: int) -> dict[str, float]:
         "contrastive batch, chunked": lambda: contrastive_step(size, chunk=CHUNK),
     }
     step = steps[axis]()
-    before = peak_resident()
+    before = resident_peak()
     step()  # what is loaded at the first step is not part of any
     seconds: list[float] = []
     for _ in range(rounds):
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    return {"size": size, "seconds": statistics.median(seconds), "gib": peak_resident() - before}
+    return {"size": size, "seconds": statistics.median(seconds), "gib": (resident_peak() - before) / 2**30}
 
 
 def exponent(points: Sequence[Mapping[str, float]], what: str) -> float:

@@ -74,20 +74,20 @@ def test_bad_pictures_are_told_by_their_reason(tmp_path: Path, kind: str, store)
 
 
 MEASURED = """
-import resource, sys
+import sys
+from flava_parts.train.throughput import resident_peak
 from flava_parts.data.sources.bad_sample import BadSampleError
 from flava_parts.data.sources.pictures import Pictures
 source = Pictures(folder=sys.argv[1])
 keys = {source.record(index).key: index for index in range(len(source))}
 source.sample(keys.pop("0-good.png"))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = resident_peak()
 for key, index in keys.items():
     try:
         source.sample(index)
     except BadSampleError:
         pass
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(key, grown // 1024)
+    print(key, (resident_peak() - before) // 2**20)
 """
 
 
