@@ -128,6 +128,17 @@ def test_any_arguments_on_any_picture(
         assert np.array_equal(expected[name], view), name
 
 
+def test_a_filter_is_needed_only_where_something_is_resized() -> None:
+    """A picture that has its size already is left alone, whatever the filter is called, as torchvision leaves it."""
+    stored: dict[str, object] = {"resample": 4, "size": 5, "do_center_crop": False}
+    same, other = Image.new("RGB", (5, 5), (10, 20, 30)), Image.new("RGB", (6, 5))
+    expected = theirs_of(BACKENDS["torchvision"], stored, {}, same)
+
+    assert np.array_equal(expected["pixel_values"], ours_of("torchvision", stored, {}, same)["pixel_values"][0])
+    with pytest.raises(InputError, match="torchvision has no box filter"):
+        ours_of("torchvision", stored, {}, other)
+
+
 def ours_of(
     backend: str, stored: dict[str, object], call: dict[str, object], picture: object
 ) -> dict[str, list[np.ndarray]]:

@@ -58,6 +58,8 @@ class TorchvisionView(View):
         rows, columns = _whole(crop.top, crop.bottom, pixels.shape[0]), _whole(crop.left, crop.right, pixels.shape[1])
         part = pixels[rows, columns]
         size = self._fitted(*part.shape[:2])
+        if tuple(size) == part.shape[:2]:  # no filter is asked for, not even one that torchvision does not have
+            return part
         mode = InterpolationMode(self._mode())
         if part.dtype == np.uint8:
             # Channels stay last in memory, as they come: three times as fast, and the same bits. Not so for floats.
