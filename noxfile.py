@@ -73,11 +73,14 @@ def plugins(session: nox.Session) -> None:
             session.run(python, "-m", "pip", "uninstall", "--yes", folder.name, external=True)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def editor(session: nox.Session) -> None:
-    """The YAML language server, from npm, with our schema. Needs node."""
-    session.install("-e", ".", *(need for need in GROUPS["tests"] if need.startswith("pytest")), "hypothesis")
-    folder = session.create_tmp()
+    """The YAML language server, from npm, with our schema, in the environment of `tests`. Needs node."""
+    folder = ".nox/editor"
     session.run("npm", "install", "--silent", "--prefix", folder, "yaml-language-server@1", external=True)
     server = f"{folder}/node_modules/.bin/yaml-language-server"
-    session.run("pytest", "tests/editor", *session.posargs, env={"YAML_LANGUAGE_SERVER": server})
+    session.run(
+        *(".nox/tests/bin/python", "-m", "pytest", "tests/editor", *session.posargs),
+        env={"YAML_LANGUAGE_SERVER": server},
+        external=True,
+    )
