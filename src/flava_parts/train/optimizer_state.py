@@ -57,7 +57,8 @@ def optimizer_state(
         # Factored averages have fewer dimensions than their parameter, and counts of steps none.
         if any(tensor.ndim == parameter.ndim and tensor.shape != parameter.shape for tensor in fields.values()):
             raise InputError(f"{place}: {names[id(parameter)]} has another shape in the spec")
-        state[index] = fields
+        # Copies: what is read from a file is a view of it, and would change when the file does.
+        state[index] = {field: tensor.clone() for field, tensor in fields.items()}
     if by_name:
         raise InputError(f"{place}: {next(iter(by_name))} is not in the model")
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}

@@ -173,3 +173,15 @@ def test_steps_of_nine_digits_are_newer_than_those_of_eight(tmp_path: Path) -> N
         save(tmp_path, state)
 
     assert "step-100000000" == newest_checkpoint(tmp_path).name
+
+
+def test_a_run_does_not_depend_on_the_file_that_it_went_on_from(tmp_path: Path) -> None:
+    """What happens to a checkpoint once it was read changes nothing of the run."""
+    checkpoint = save(tmp_path, trained(2))
+    state = small_state(seed=1)
+    state.restore(open_checkpoint(checkpoint))
+    for path in checkpoint.glob("*.safetensors"):
+        with path.open("r+b") as file:
+            file.write(bytes(path.stat().st_size))
+
+    assert equal(trained(2), state)
