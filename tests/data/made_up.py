@@ -50,9 +50,15 @@ class MadeUp:
         if self.is_bad(index):
             reason = REASONS[index % 3]
             raise BadSampleError(f"{self.name}: {index} is {reason}", source=self.name, key=str(index), reason=reason)
-        drawn = 0 if generator is None else int(torch.randint(1000, (), generator=generator))
         picture = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        return Sample(key=str(index), image=picture, text=f"{index} {drawn}" + " word" * (index % 8))
+        return Sample(key=str(index), image=picture, text=self._text(index, generator))
+
+    def text_length(self, index: int, generator: Generator | None = None) -> int:
+        return 0 if self.is_bad(index) else len(self._text(index, generator))
+
+    def _text(self, index: int, generator: Generator | None) -> str:
+        drawn = 0 if generator is None else int(torch.randint(1000, (), generator=generator))
+        return f"{index} {drawn}" + " word" * (index % 8)
 
 
 class MadeUpSpec(SourceSpec):

@@ -179,7 +179,7 @@ def test_the_number_of_processes_changes_no_row(world_size: int, bucket: int | N
     Texts are padded to the longest of each process, so that what is beyond is padding.
     """
     streams = {
-        "pairs": StreamSpec(source=MadeUpSpec(bad_every=7), ratio=2.0),
+        "pairs": StreamSpec(source=MadeUpSpec(bad_every=7), ratio=2.0, bucket=bucket),
         "texts": StreamSpec(source=GlossesSpec(), use="texts", bucket=bucket),
     }
     data = DataSpec(streams=streams)
@@ -320,11 +320,6 @@ def test_packing_saves_padding_and_changes_no_loss() -> None:
 def test_only_texts_are_packed() -> None:
     with pytest.raises(ValidationError, match="pairs have one sample a row; packing is for use: texts"):
         StreamSpec(source=EmojiSpec(), pack=True)
-
-
-def test_buckets_need_lengths() -> None:
-    with pytest.raises(InputError, match=r"^data\.streams\.s\.bucket: flava\.emoji does not know the lengths"):
-        one_stream(source=EmojiSpec(), bucket=4)
 
 
 def test_bad_samples_are_replaced_and_counted() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from torch import Generator
 
 from ..errors import InputError
 from ..facts import Use
@@ -25,8 +26,8 @@ ATTEMPTS = 100
 class Lengths(Protocol):
     """A source that knows how long its texts are without opening pictures."""
 
-    def text_length(self, index: int) -> int:
-        """About how many characters the text of a sample has."""
+    def text_length(self, index: int, generator: Generator | None = None) -> int:
+        """About how many characters the text has that `sample` gives with such a generator; 0 of a bad sample."""
         ...
 
 
@@ -114,7 +115,9 @@ class Reader:
         """How long a row's text is, in characters; 0 if the sample is bad."""
         source = self._sources[row.stream]
         if isinstance(source, Lengths):
-            return source.text_length(row.sample)
+            if self.watch is not None:
+                self.watch(row)
+            return source.text_length(row.sample, self._drawing(row))
         found = self._try(row)
         return len(found.text or "") if isinstance(found, Sample) else 0
 
@@ -131,8 +134,7 @@ class Reader:
         if self.watch is not None:
             self.watch(row)
         try:
-            generator = keyed_generator(self._seed, "sample", *row)
-            sample = self._sources[row.stream].sample(row.sample, generator)
+            sample = self._sources[row.stream].sample(row.sample, self._drawing(row))
             check_use(sample, self._uses[row.stream], source=row.stream)
         except BadSampleError as error:
             if self._on_error == "raise":
@@ -142,6 +144,10 @@ class Reader:
                 self.quarantine(bad)
             return bad
         return sample
+
+    def _drawing(self, row: Row) -> Generator:
+        """What draws all that is random in a sample."""
+        return keyed_generator(self._seed, "sample", *row)
 
 
 def check_use(sample: Sample, use: Use, *, source: str) -> None:

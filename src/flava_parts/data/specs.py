@@ -34,7 +34,9 @@ class StreamSpec(Spec):
     else of a text, as `flava.mlm` does."""
 
     @model_validator(mode="after")
-    def _only_texts_are_packed(self) -> StreamSpec:
+    def _texts_are_sorted_and_packed(self) -> StreamSpec:
+        if self.bucket is not None and self.use == "images":
+            raise fault("bucket", "images have no texts whose lengths could be alike; leave it out")
         if self.pack and self.use != "texts":
             raise fault("pack", f"{self.use} have one sample a row; packing is for use: texts")
         return self

@@ -60,6 +60,7 @@ def test_tags_follow_the_caption_when_drawn(index: int, source: Emoji, seed: int
     caption, text = source.sample(index).text, source.sample(index, seeded(seed)).text
     assert caption is not None
     assert text is not None
+    assert len(text) == source.text_length(index, seeded(seed))
 
     assert record["caption"] == caption
     assert text.startswith(caption)

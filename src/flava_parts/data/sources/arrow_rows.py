@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -40,6 +40,14 @@ def record_of(key: str, row: Mapping[str, Any], picture: str | None, folder: str
         None if picture is None else _picture(row.get(picture), picture, folder),
         captions if rule.columns else None,
     )
+
+
+def lengths_of(row: Mapping[str, Any], rule: CaptionRule) -> Sequence[int]:
+    """How many characters each caption of a row has; none if it cannot be used."""
+    try:
+        return list(map(len, rule.captions(row)))
+    except UnusableError:
+        return ()
 
 
 def _picture(cell: Any, column: str, folder: str | None) -> bytes:

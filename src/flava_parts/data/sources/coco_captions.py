@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -52,18 +53,30 @@ class CocoCaptions(Records):
     def record(self, index: int) -> Record:
         """Key, the picture's file name, its file, and all captions."""
         key = self._names[index]
-        start, stop = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
         try:
-            if index >= self._listed:
-                raise UnusableError("has captions, but is not among the images", "missing-picture")
-            if start == stop:
-                raise UnusableError("has no caption", "missing-caption")
-            captions = [text for text in (self._captions[number].strip() for number in range(start, stop)) if text]
-            if not captions:
-                raise UnusableError("its captions are empty", "empty-caption")
-            return Record(key, picture_in(self._folder, key), tuple(dict.fromkeys(captions)))
+            captions = self._captions_of(index)
+            return Record(key, picture_in(self._folder, key), captions)
         except UnusableError as error:
             raise self.bad(key, error.reason, str(error)) from None
+
+    def caption_lengths(self, index: int) -> Sequence[int]:
+        """As `Records` has it; captions are in memory."""
+        try:
+            return list(map(len, self._captions_of(index)))
+        except UnusableError:
+            return ()
+
+    def _captions_of(self, index: int) -> tuple[str, ...]:
+        """The captions of a picture. Raises UnusableError if it has none, or is not listed."""
+        start, stop = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
+        if index >= self._listed:
+            raise UnusableError("has captions, but is not among the images", "missing-picture")
+        if start == stop:
+            raise UnusableError("has no caption", "missing-caption")
+        captions = [text for text in (self._captions[number].strip() for number in range(start, stop)) if text]
+        if not captions:
+            raise UnusableError("its captions are empty", "empty-caption")
+        return tuple(dict.fromkeys(captions))
 
 
 def _read(path: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

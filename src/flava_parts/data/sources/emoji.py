@@ -52,17 +52,24 @@ class Emoji:
         """Key ``vendor/codepoints``, picture (64, 64, 4) and caption; with a generator, the caption and random tags."""
         shard, number = self._places[index]
         record = self._records[index]
+        return Sample(
+            key=f"{record['vendor']}/{shard.index.stems[number]}",
+            image=self._picture(index),
+            text=self._text(record, generator),
+            labels=(EMOJI_GROUPS.index(record["group"]),),
+        )
+
+    def text_length(self, index: int, generator: Generator | None = None) -> int:
+        """How many characters the text of `sample` has."""
+        return len(self._text(self._records[index], generator))
+
+    def _text(self, record: dict[str, Any], generator: Generator | None) -> str:
         words = [record["caption"]]
         if generator is not None and self.tags:
             tags = record["tags"]
             count = int(torch.randint(min(self.tags, len(tags)) + 1, (), generator=generator))
             words += [tags[i] for i in torch.randperm(len(tags), generator=generator)[:count].tolist()]
-        return Sample(
-            key=f"{record['vendor']}/{shard.index.stems[number]}",
-            image=self._picture(index),
-            text=", ".join(words),
-            labels=(EMOJI_GROUPS.index(record["group"]),),
-        )
+        return ", ".join(words)
 
     def _picture(self, index: int) -> NDArray[np.uint8]:
         picture = self._pictures.get(index)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import InputError
-from .arrow_rows import record_of, wanted_rows
+from .arrow_rows import lengths_of, record_of, wanted_rows
 from .caption_rule import CaptionRule, UnusableError
 from .record import Record, Records
 
@@ -34,11 +34,8 @@ class HFDataset(Records):
         self._picture = picture
         self._rule = CaptionRule(tuple(captions), min_words, where)
         self._columns = [*([picture] if picture is not None else []), *captions, *where]
-        self._rows = self._open()
-        self._kept = None
-        if self._rule.filters:
-            texts = self._rows.select_columns([*captions, *where]).with_format("arrow")
-            self._kept = wanted_rows(texts.iter(BATCH), self._rule)
+        self._open()
+        self._kept = wanted_rows(self._texts.iter(BATCH), self._rule) if self._rule.filters else None
         if not len(self):
             raise InputError(f"{folder}: holds no row" + (" that is wanted" if self._rule.filters else ""))
 
@@ -47,15 +44,24 @@ class HFDataset(Records):
 
     def record(self, index: int) -> Record:
         """Key, the number of the row, and what it holds."""
-        number = index if self._kept is None else int(self._kept[index])
+        number = self._number(index)
         try:
             row = self._rows[number : number + 1].to_pylist()[0]
             return record_of(str(number), row, self._picture, None, self._rule)
         except UnusableError as error:
             raise self.bad(str(number), error.reason, str(error)) from None
 
-    def _open(self) -> Any:
-        """The rows as Arrow tables: pictures stay the files that they were."""
+    def caption_lengths(self, index: int) -> Sequence[int]:
+        """As `Records` has it, of the columns of texts alone."""
+        number = self._number(index)
+        return lengths_of(self._texts[number : number + 1].to_pylist()[0], self._rule)
+
+    def _number(self, index: int) -> int:
+        """The row of a sample."""
+        return index if self._kept is None else int(self._kept[index])
+
+    def _open(self) -> None:
+        """The rows, and their texts, as Arrow tables: pictures stay the files that they were."""
         try:
             import datasets  # pyright: ignore[reportMissingTypeStubs]
         except ImportError:
@@ -73,11 +79,12 @@ class HFDataset(Records):
                 f"{self.name}: has no column {' and no '.join(map(repr, missing))}; "
                 f"it has {', '.join(rows.column_names)}"
             )
-        return rows.select_columns(self._columns).with_format("arrow")
+        self._rows: Any = rows.select_columns(self._columns).with_format("arrow")
+        self._texts: Any = rows.select_columns([*self._rule.columns, *self._rule.where]).with_format("arrow")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_rows"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_rows", "_texts")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._rows = self._open()
+        self._open()

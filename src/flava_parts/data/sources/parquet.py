@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from .arrow_rows import record_of, wanted_rows
+from .arrow_rows import lengths_of, record_of, wanted_rows
 from .caption_rule import CaptionRule, UnusableError
+from .lengths import Lengths
 from .patterns import files_of
 from .record import Record, Records
 
@@ -40,7 +41,8 @@ class Parquet(Records):
         self._picture = picture
         self._folder = folder
         self._rule = CaptionRule(tuple(captions), min_words, where)
-        self._columns = [*([picture] if picture is not None else []), *captions, *where]
+        self._texts = [*captions, *where]
+        self._columns = [*([picture] if picture is not None else []), *self._texts]
         self._open()
         groups = [
             (number, group, file.metadata.row_group(group).num_rows)
@@ -51,9 +53,8 @@ class Parquet(Records):
         self._ends = self._groups[:, 2].cumsum()
         self._kept = None
         if self._rule.filters:
-            texts = [*captions, *where]
             self._kept = wanted_rows(
-                (file.read_row_group(group, columns=texts) for file, group in self._all()), self._rule
+                (file.read_row_group(group, columns=self._texts) for file, group in self._all()), self._rule
             )
         if not len(self):
             raise InputError(f"{files}: holds no row" + (" that is wanted" if self._rule.filters else ""))
@@ -63,14 +64,27 @@ class Parquet(Records):
 
     def record(self, index: int) -> Record:
         """Key, the file's name and the number of the row in all files, and what the row holds."""
-        number = index if self._kept is None else int(self._kept[index])
-        group = int(np.searchsorted(self._ends, number, side="right"))
+        number, group, place = self._found(index)
         path, key = self._paths[int(self._groups[group, 0])], str(number)
         try:
-            row = self._row(group, number - (int(self._ends[group - 1]) if group else 0))
-            return record_of(key, row, self._picture, self._folder, self._rule)
+            return record_of(key, self._row(group, place), self._picture, self._folder, self._rule)
         except UnusableError as error:
             raise self.bad(key, error.reason, str(error), source=path) from None
+
+    def caption_lengths(self, index: int) -> Sequence[int]:
+        """As `Records` has it; those of a whole row group are found at once, in its columns of texts, and kept."""
+        _, group, place = self._found(index)
+        if group not in self._lengths:
+            file, number, _ = self._groups[group].tolist()
+            rows = self._files[file].read_row_group(number, columns=self._texts).to_pylist()
+            self._lengths[group] = Lengths.of(lengths_of(row, self._rule) for row in rows)
+        return self._lengths[group][place]
+
+    def _found(self, index: int) -> tuple[int, int, int]:
+        """The number of a sample's row in all files, its row group, and its place there."""
+        number = index if self._kept is None else int(self._kept[index])
+        group = int(np.searchsorted(self._ends, number, side="right"))
+        return number, group, number - (int(self._ends[group - 1]) if group else 0)
 
     def _row(self, group: int, place: int) -> dict[str, Any]:
         table = self._tables.pop(group, None)
@@ -94,6 +108,7 @@ class Parquet(Records):
         except ImportError:
             raise InputError(f"{self.name}: needs pyarrow; pip install 'flava-parts[parquet]'") from None
         self._tables: dict[int, Any] = {}
+        self._lengths: dict[int, Lengths] = {}
         self._files: list[Any] = []
         for path in self._paths:
             try:
@@ -108,7 +123,7 @@ class Parquet(Records):
             self._files.append(file)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_files", "_tables")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_files", "_tables", "_lengths")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,6 +45,21 @@ class Records(ABC):
     def record(self, index: int) -> Record:
         """The record at an index, as it is stored. Raises BadSampleError if it cannot be used."""
 
+    def caption_lengths(self, index: int) -> Sequence[int]:
+        """How many characters, or about so many, each caption of a sample has; none if it cannot be used.
+
+        A source whose records have pictures finds them without those.
+        """
+        try:
+            return list(map(len, self.record(index).captions or ()))
+        except BadSampleError:
+            return ()
+
+    def text_length(self, index: int, generator: Generator | None = None) -> int:
+        """The length of the caption that `sample` draws with such a generator, as `caption_lengths` has it, or 0."""
+        lengths = self.caption_lengths(index)
+        return lengths[_drawn(len(lengths), generator)] if lengths else 0
+
     def sample(self, index: int, generator: Generator | None = None) -> Sample:
         """The sample at an index: its picture decoded, and its first caption or, with a generator, any of them.
 
@@ -61,9 +77,7 @@ class Records(ABC):
                 raise self.bad(record.key, error.reason, str(error).removeprefix("picture: ")) from None
         text = None
         if record.captions is not None:
-            several = generator is not None and len(record.captions) > 1
-            drawn = int(torch.randint(len(record.captions), (), generator=generator)) if several else 0
-            text = record.captions[drawn]
+            text = record.captions[_drawn(len(record.captions), generator)]
         return Sample(record.key, image, text, record.labels)
 
     def bad(
@@ -76,3 +90,8 @@ class Records(ABC):
         """
         source = source or self.name
         return BadSampleError(f"{place or f'{source}/{key}'}: {message}", source=source, key=key, reason=reason)
+
+
+def _drawn(count: int, generator: Generator | None) -> int:
+    """Which of so many captions is taken."""
+    return int(torch.randint(count, (), generator=generator)) if generator is not None and count > 1 else 0

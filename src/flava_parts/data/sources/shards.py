@@ -58,7 +58,7 @@ class Shards(Records):
         self._ends = list(accumulate(facts.samples for facts in _facts(self.paths)))
         self._opened: OrderedDict[int, Shard] = OrderedDict()
         columns = (*self._rule.columns, *self._rule.where)
-        self._needs = {"json" if column.startswith(JSON) else column for column in columns}
+        self._needs = set(map(_member, columns))
         self._needs |= {"cls"} if labels else set()
 
     def __len__(self) -> int:
@@ -71,6 +71,24 @@ class Shards(Records):
             return self._record(key, opened, sample)
         except UnusableError as error:
             raise self.bad(key, error.reason, str(error), source=self.paths[shard]) from None
+
+    def caption_lengths(self, index: int) -> Sequence[int]:
+        """As `Records` has it, of the members of captions alone; nothing is read where the index says enough.
+
+        That is where there is one such member and it is a caption, not JSON, and in an object store, where each reading
+        takes its time: then it is one number, the bytes of the first member that may be a caption, else of the JSON.
+        """
+        _, opened, sample, _ = self._found(index)
+        members = opened.index.members(sample)
+        there = [name for name in dict.fromkeys(map(_member, self._rule.columns)) if name in members]
+        plain = [name for name in there if name != "json"]
+        if opened.file.is_remote or there == plain[:1]:
+            return [members[name][1] for name in (plain or there)[:1]]
+        try:
+            wanted = {name: members[name] for name in self._needs - {"cls"} if name in members}
+            return list(map(len, self._rule.captions(_row(opened.read(wanted)))))
+        except UnusableError:
+            return ()
 
     def place(self, index: int) -> str:
         """The shard and the key of a sample, of which only the shard's index is read."""
@@ -114,6 +132,11 @@ class Shards(Records):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": OrderedDict()}
+
+
+def _member(column: str) -> str:
+    """The suffix of the member that holds a column."""
+    return "json" if column.startswith(JSON) else column
 
 
 def _facts(paths: Sequence[str]) -> list[ShardFacts]:

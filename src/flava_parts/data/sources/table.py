@@ -62,17 +62,30 @@ class Table(Records):
 
     def record(self, index: int) -> Record:
         """Key, the picture's name, its file, and all captions that its rows have."""
-        numbers = self._rows[self._firsts[index] : self._firsts[index + 1]].tolist()
-        line = int(self._table.lines[numbers[0]])
+        line = int(self._table.lines[self._numbers(index)[0]])
         key = f"line {line}"
         try:
-            rows = [self._table.row(number) for number in numbers]
+            rows = self._rows_of(index)
             key = self._name(rows[0])
             picture = picture_in(self._folder, key)
             captions = tuple(self._captions(rows)) if self._rule.columns else None
             return Record(key, picture, captions)
         except UnusableError as error:
             raise self.bad(key, error.reason, str(error), place=f"{self.name}:{line}") from None
+
+    def caption_lengths(self, index: int) -> Sequence[int]:
+        """As `Records` has it, of the table's rows alone."""
+        try:
+            return list(map(len, self._captions(self._rows_of(index)))) if self._rule.columns else ()
+        except UnusableError:
+            return ()
+
+    def _numbers(self, index: int) -> list[int]:
+        """Which rows of the table are about a picture."""
+        return self._rows[self._firsts[index] : self._firsts[index + 1]].tolist()
+
+    def _rows_of(self, index: int) -> list[dict[str, Any]]:
+        return [self._table.row(number) for number in self._numbers(index)]
 
     def _captions(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """The captions of all rows of a picture, if any has some."""
