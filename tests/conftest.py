@@ -18,7 +18,7 @@ settings.register_profile("ci", deadline=None, max_examples=200)
 settings.register_profile("faults", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
-FakeDistribution = Callable[[str, str, str, str], None]
+FakeDistribution = Callable[..., None]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -49,20 +49,23 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDistribution]:
     """`fake_distribution(name, version, entry_point, source)` installs a distribution whose module is `source`.
 
-    It writes the module and a `.dist-info` folder into a folder on `sys.path`: a real entry point, without pip.
+    Further arguments name verbs, and their functions in the module. It writes the module and a `.dist-info` folder into
+    a folder on `sys.path`: real entry points, without pip.
     """
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
     modules: list[str] = []
 
-    def install(name: str, version: str, entry_point: str, source: str) -> None:
+    def install(name: str, version: str, entry_point: str, source: str, **verbs: str) -> None:
         module = f"fake_{name.replace('-', '_')}"
         (folder / f"{module}.py").write_text(source, encoding="utf-8")
         info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
-        (info / "entry_points.txt").write_text(f"[flava_parts]\n{entry_point} = {module}\n", encoding="utf-8")
+        points = [f"[flava_parts]\n{entry_point} = {module}\n", "[flava_parts.verbs]"]
+        points += [f"{verb} = {module}:{function}" for verb, function in verbs.items()]
+        (info / "entry_points.txt").write_text("\n".join(points), encoding="utf-8")
         modules.append(module)
         invalidate_caches()
 

@@ -175,9 +175,3 @@ def flava_parts_presets() -> Path:
 def edges(count: int = 4) -> None:
     """Say how many edges there are."""
     print(f"{count} edges")
-
-
-@hookimpl
-def flava_parts_verbs() -> dict[str, object]:
-    """One verb of the command line."""
-    return {"edges": edges}

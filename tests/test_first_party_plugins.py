@@ -67,6 +67,41 @@ print(registry.broken, dict(registry.contested), sorted({{"torch", "timm", "tran
     assert "() {} []\n" == done.stdout, done.stderr
 
 
+def test_help_with_all_of_them_installed_imports_only_what_its_verbs_need(tmp_path: Path) -> None:
+    """Parts and presets stay where they are: no pydantic, and of the plugins only the command of one."""
+    for name in NAMES:
+        project = tomllib.loads((FOLDER / f"flava-parts-{name}" / "pyproject.toml").read_text())["project"]
+        info = tmp_path / f"flava_parts_{name}-0.1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
+        lines = [
+            line
+            for group, points in project["entry-points"].items()
+            for line in (f"[{group}]", *(f"{point} = {thing}" for point, thing in points.items()))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+    code = f"""
+import sys
+paths, sys.argv = {[str(tmp_path), *(str(FOLDER / f"flava-parts-{name}" / "src") for name in NAMES)]!r}, ["", "--help"]
+from flava_parts.cli import main
+sys.path[:0] = paths
+before = set(sys.modules)
+try:
+    main()
+except SystemExit:
+    print(sorted(name for name in {{*sys.modules}} - before if name.startswith("flava_parts_")))
+    print({{"pydantic", "yaml"}} & {{*sys.modules}}, len(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    *shown, ours, others = done.stdout.splitlines()
+    heavy, count = others.rsplit(maxsplit=1)
+
+    assert any(line.startswith("  codebook  ") for line in shown), done.stderr
+    assert "['flava_parts_vq', 'flava_parts_vq.cli']" == ours
+    assert "set()" == heavy
+    assert int(count) < 300
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_emoji_preset_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is right, and the model that it describes gives a loss with a gradient on the meta device."""

@@ -19,7 +19,7 @@ RUNGS = (
     ("fields",),
     ("*.specs",),
     ("spec",),
-    ("registry", "plugins", "builtin", "document", "inheritance"),
+    ("registry", "hooks", "installed", "plugins", "builtin", "document", "inheritance"),
     ("messages", "schema", "wiring", "finetuning", "writing", "loading"),
     ("model", "narrowing", "output"),
     ("compose",),

@@ -9,7 +9,6 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -18,8 +17,9 @@ from conftest import FakeDistribution, Run
 
 from flava_parts.cli.doctor import Finding
 from flava_parts.errors import SpecError
+from flava_parts.hooks import hookimpl
 from flava_parts.loading import load_spec
-from flava_parts.plugins import default_registry, hookimpl, load_registry
+from flava_parts.plugins import default_registry, load_registry
 from flava_parts.registry import Registry
 
 CODES = '''
@@ -413,8 +413,8 @@ def edges_registry() -> tuple[ModuleType, Registry]:
     return plugin, load_registry(plugins=[plugin], entry_points=False)
 
 
-def test_a_plugin_brings_a_part_for_every_slot_a_preset_and_a_verb() -> None:
-    """One for each kind that there is, a file that uses them all, and a verb of the command line."""
+def test_a_plugin_brings_a_part_for_every_slot_and_a_preset() -> None:
+    """One for each kind that there is, and a file that uses them all."""
     _, registry = edges_registry()
     spec = load_spec("edges.model", registry=registry)
     used = {part.type_name() for part in (spec.image_encoder, spec.text_encoder, *spec.losses.values())}
@@ -423,7 +423,13 @@ def test_a_plugin_brings_a_part_for_every_slot_a_preset_and_a_verb() -> None:
     assert [] == broken(registry)
     assert set(registry.kinds) == {entry.kind for entry in registry.entries.values() if entry.name.startswith("edges.")}
     assert {name.partition(".")[0] for name in used} == {"edges"}
-    assert ["edges"] == list(registry.verbs)
+
+
+def test_its_verb_is_called(fake_distribution: FakeDistribution, run: Run) -> None:
+    """Once it is installed."""
+    fake_distribution("flava-parts-edges", "1.0", "edges", EDGES.read_text(encoding="utf-8"), edges="edges")
+
+    assert (0, "3 edges\n", "") == run("edges", "--count", "3")
 
 
 def test_a_loss_reads_a_stream_that_another_part_provides() -> None:
@@ -463,37 +469,19 @@ def test_the_stream_s_loss_keeps_its_laws_in_a_model_that_provides_it() -> None:
 # ---------------------------------------------------------------------------------------------------------- verbs
 
 VERB = """
-from flava_parts import hookimpl
-
-
 def greet(name: str, twice: bool = False) -> None:
     \"\"\"Greet somebody.\"\"\"
     print("hello " * (2 if twice else 1) + name)
-
-
-@hookimpl
-def flava_parts_verbs():
-    return {"greet": greet}
 """
 
-GROUP_OF_VERBS = VERB.replace('{"greet": greet}', '{"colours": colours}').replace(
-    "@hookimpl",
-    "import typer\n\ncolours = typer.Typer(help='About colours.')\ncolours.command('fit')(greet)\n\n\n@hookimpl",
+GROUP_OF_VERBS = (
+    f"{VERB}\nimport typer\n\ncolours = typer.Typer(help='About colours.')\ncolours.command('fit')(greet)\n"
 )
 
 
-@pytest.fixture
-def fresh_registry() -> Iterator[None]:
-    """The command line reads the installed plugins anew, and those of the other tests read theirs afterwards."""
-    default_registry.cache_clear()
-    yield
-    default_registry.cache_clear()
-
-
-@pytest.mark.usefixtures("fresh_registry")
 def test_a_plugin_brings_a_verb(fake_distribution: FakeDistribution, run: Run) -> None:
     """Called, with help of its own, and listed with the built-in ones."""
-    fake_distribution("flava-parts-acme", "0.2", "acme", VERB)
+    fake_distribution("flava-parts-acme", "0.2", "acme", VERB, greet="greet")
 
     assert (0, "hello hello you\n", "") == run("greet", "you", "--twice")
     assert "Greet somebody." in run("greet", "--help")[1]
@@ -502,71 +490,82 @@ def test_a_plugin_brings_a_verb(fake_distribution: FakeDistribution, run: Run) -
     assert "check" in listed
 
 
-@pytest.mark.usefixtures("fresh_registry")
 def test_a_plugin_brings_a_group_of_verbs(fake_distribution: FakeDistribution, run: Run) -> None:
     """A group of one stays a group."""
-    fake_distribution("flava-parts-acme", "0.2", "acme", GROUP_OF_VERBS)
+    fake_distribution("flava-parts-acme", "0.2", "acme", GROUP_OF_VERBS, colours="colours")
 
     assert (0, "hello you\n", "") == run("colours", "fit", "you")
     assert "About colours." in run("--help")[1]
 
 
-@pytest.mark.usefixtures("fresh_registry")
-def test_a_broken_verb_leaves_the_others(fake_distribution: FakeDistribution, run: Run) -> None:
-    """One that typer cannot read: told where it is asked for, left out of the list; built-in verbs are not affected."""
-    fake_distribution("flava-parts-acme", "0.2", "acme", VERB.replace(": greet}", ": dict}"))
-    fake_distribution("flava-parts-zeta", "1.0", "zeta", VERB.replace('"greet"', '"wave"'))
+def test_a_blocked_plugin_brings_no_verb(
+    fake_distribution: FakeDistribution, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not even imported."""
+    fake_distribution("flava-parts-acme", "0.2", "acme", "1 / 0", greet="greet")
+    monkeypatch.setenv("FLAVA_PARTS_BLOCK", "acme")
+
+    assert "greet" not in "".join(map(str, run("--help")))
+
+
+@pytest.mark.parametrize(
+    ("source", "names", "reason"),
+    [
+        ("import timm_that_is_not_there", "greet", "failed to load: ModuleNotFoundError: No module named 'timm_that_"),
+        ("raise SystemExit(3)", "greet", "failed to load: SystemExit: 3"),
+        (VERB, "great", "failed to load: AttributeError: module 'fake_flava_parts_acme' has no attribute 'great'"),
+        ("import time\ntime.sleep(600)", "greet", "failed to load: not loaded after 0.5 s, so given up"),
+        ("greet = 3", "greet", "is 3, no function"),
+        ("greet = dict", "greet", "typer cannot read: "),
+    ],
+)
+def test_a_broken_verb_leaves_the_others(
+    fake_distribution: FakeDistribution,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    names: str,
+    reason: str,
+) -> None:
+    """Told where it is asked for, left out of the list; other verbs are not affected."""
+    monkeypatch.setenv("FLAVA_PARTS_PLUGIN_SECONDS", "0.5")
+    fake_distribution("flava-parts-acme", "0.2", "acme", source, greet=names)
+    fake_distribution("flava-parts-zeta", "1.0", "zeta", VERB, wave="greet")
     code, out, err = run("greet", "you")
+    told = f"plugin 'acme' (flava-parts-acme 0.2) offers the verb 'greet', which {reason}"
 
     assert (2, "") == (code, out)
-    assert err.startswith("plugin 'acme' (flava-parts-acme 0.2) offers the verb 'greet', which typer cannot read: ")
+    assert err.startswith(told)
     assert (0, "hello you\n", "") == run("wave", "you")
     code, out, err = run("--help")
     assert 0 == code
     assert "wave" in out
     assert "greet" not in out
-    assert err.startswith("warning: plugin 'acme' (flava-parts-acme 0.2) offers the verb 'greet', which typer cannot")
-    assert (0, "flava.tiny: a model, ok\n", "") == run("check", "flava.tiny")
+    assert err.startswith(f"warning: {told}")
+    assert (0, "flava.tiny: a model, ok\n", "") == run("check", "flava.tiny", "-p", str(EDGES))
 
 
-@pytest.mark.usefixtures("fresh_registry")
-def test_a_verb_that_is_claimed_twice_or_built_in(fake_distribution: FakeDistribution, run: Run) -> None:
-    """The first belongs to nobody, and both are named; the second stays what it is."""
-    fake_distribution("flava-parts-acme", "0.2", "acme", VERB)
-    fake_distribution("flava-parts-zeta", "1.0", "zeta", VERB)
-    fake_distribution("flava-parts-other", "1.0", "other", VERB.replace('"greet"', '"check"'))
-
-    assert (
-        2,
-        "",
-        "there is no verb 'greet'; both plugin 'acme' (flava-parts-acme 0.2) and plugin 'zeta' (flava-parts-zeta 1.0) "
-        "claim that name, so neither has it; block one with FLAVA_PARTS_BLOCK\n",
-    ) == run("greet", "you")
-    assert (0, "flava.tiny: a model, ok\n", "") == run("check", "flava.tiny")
-    assert (
-        "warning: plugin 'other' (flava-parts-other 1.0) offers the verb 'check', which is built in\n"
-        in run("--help")[2]
+def test_a_verb_that_is_claimed_twice_or_built_in(
+    fake_distribution: FakeDistribution, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first belongs to nobody, and both are named; the second stays what it is. The doctor names all."""
+    fake_distribution("flava-parts-acme", "0.2", "acme", VERB, greet="greet")
+    fake_distribution("flava-parts-zeta", "1.0", "zeta", VERB, greet="greet")
+    fake_distribution("flava-parts-other", "1.0", "other", VERB, check="greet", Greet="greet")
+    probing(monkeypatch, tmp_path)
+    claimed = (
+        "both plugin 'acme' (flava-parts-acme 0.2) and plugin 'zeta' (flava-parts-zeta 1.0) claim that name, so "
+        "neither has it; block one with FLAVA_PARTS_BLOCK"
     )
+    _, found, _ = run("parts", "--doctor")
 
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        (VERB.replace('{"greet": greet}', "3"), "failed in flava_parts_verbs: TypeError: 'int' object is not iterable"),
-        (
-            VERB.replace('"greet": greet', '"Greet": greet'),
-            "offers the verb 'Greet', which is not in lower case, with hyphens",
-        ),
-        (VERB.replace('"greet": greet', '"greet": 3'), "offers the verb 'greet', which is 3, no function"),
-    ],
-)
-def test_verbs_that_break_the_rules(fake_distribution: FakeDistribution, source: str, reason: str) -> None:
-    """Remembered with the reason."""
-    fake_distribution("flava-parts-acme", "0.2", "acme", source)
-    registry = load_registry()
-
-    assert [f"plugin 'acme' (flava-parts-acme 0.2) {reason}"] == broken(registry)
-    assert {} == dict(registry.verbs)
+    assert (2, "", f"there is no verb 'greet'; {claimed}\n") == run("greet", "you")
+    assert (0, "flava.tiny: a model, ok\n", "") == run("check", "flava.tiny", "-p", str(EDGES))
+    told = "plugin 'other' (flava-parts-other 1.0): offers the verb"
+    assert f"warning: {told.replace(':', '')} 'check', which is built in\n" in run("--help")[2]
+    assert f"ill   the verb 'greet': {claimed}\n" in found
+    assert f"ill   {told} 'check', which is built in\n" in found
+    assert f"ill   {told} 'Greet', whose name is not in lower case, with hyphens\n" in found
 
 
 # ------------------------------------------------------------------------------------------------------- tutorial

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .errors import PluginError as PluginError
     from .errors import Problem as Problem
     from .errors import SpecError as SpecError
+    from .hooks import hookimpl as hookimpl
     from .interop.finetuned import load_finetuned as load_finetuned
     from .interop.pretrained import load_part as load_part
     from .interop.pretrained import load_pretrained as load_pretrained
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from .loading import load_spec as load_spec
     from .part import PartSpec as PartSpec
     from .plugins import default_registry as default_registry
-    from .plugins import hookimpl as hookimpl
     from .plugins import load_registry as load_registry
     from .registry import Registry as Registry
     from .spec import FinetuneSpec as FinetuneSpec
@@ -59,7 +59,7 @@ _HOMES = {
     "load_spec": "loading",
     "PartSpec": "part",
     "default_registry": "plugins",
-    "hookimpl": "plugins",
+    "hookimpl": "hooks",
     "load_registry": "plugins",
     "Registry": "registry",
     "FinetuneSpec": "spec",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from .hooks import hookimpl
 from .part import PartSpec
-from .plugins import hookimpl
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""How parts get into the registry: the hooks that a plugin may implement, and loading, each plugin under its own guard.
+"""How parts get into the registry: by the hooks of plugins, each of which is loaded under its own guard.
 
 A plugin is a module (or any object) with functions marked ``@hookimpl`` and named after a hook. An installed
 distribution offers one by an entry point of the group ``flava_parts``. The hooks only *name* things; none is ever
@@ -8,14 +8,9 @@ called while a model is built or trained.
 from __future__ import annotations
 
 import inspect
-import os
 import re
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -23,54 +18,17 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import pluggy
 
 from .errors import PluginError
+from .hooks import API, GROUP, Hooks
+from .installed import LateError, installed, is_blocked, load_in_time
 from .part import PartSpec
-from .registry import Broken, Entry, Origin, Preset, Registry, Verb, article, nearest
+from .registry import Broken, Entry, Origin, Preset, Registry, article, nearest
 
-GROUP = "flava_parts"
 RESERVED = "flava"
 """The namespace of the built-in parts and presets."""
 BUILT_IN = Origin("flava_parts")
-API = 1
-"""The version of the hooks. A plugin says in its module which it was written for: ``FLAVA_PARTS_API = 1``."""
-SECONDS = 30.0
-"""How long an installed plugin may take to load; the environment variable FLAVA_PARTS_PLUGIN_SECONDS changes it."""
-
-hookspec = pluggy.HookspecMarker(GROUP)
-hookimpl = pluggy.HookimplMarker(GROUP)
-"""Marks a function of a plugin as the implementation of the hook that it is named after."""
 
 _TYPE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _PRESET_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9][a-z0-9_]*)+")
-_VERB_NAME = re.compile(r"[a-z][a-z0-9-]*")
-
-
-class Hooks:
-    """Everything that a plugin may implement."""
-
-    @hookspec
-    def flava_parts_specs(self) -> Iterable[type[PartSpec]]:
-        """The specs of the parts that the plugin offers.
-
-        Each derives from the abstract spec of its kind (``CodebookSpec``, ``LossSpec``, …) and names itself once,
-        ``type: Literal["acme.swin"] = "acme.swin"``, in a namespace of the plugin's own.
-        """
-        raise NotImplementedError
-
-    @hookspec
-    def flava_parts_presets(self) -> Traversable:
-        """A folder of YAML files, ``importlib.resources.files(__name__) / "presets"``.
-
-        ``acme.small.yaml`` in it is then usable as ``base: acme.small``.
-        """
-        raise NotImplementedError
-
-    @hookspec
-    def flava_parts_verbs(self) -> Mapping[str, Any]:
-        """Verbs of the command line, by name: a function that typer can read, or a ``typer.Typer`` with several.
-
-        A verb imports what is heavy when it is called. A built-in verb keeps its name.
-        """
-        raise NotImplementedError
 
 
 @lru_cache(maxsize=1)
@@ -85,7 +43,7 @@ def load_registry(*, plugins: Sequence[object] = (), entry_points: bool = True, 
     ``block`` and the environment variable ``FLAVA_PARTS_BLOCK`` (names, comma-separated) leave out entry points by
     their own name or their distribution's. Nothing that a plugin does raises here: it is remembered in the registry,
     and told when the plugin's part is asked for. The order of plugins never matters. One that is still loading after
-    `SECONDS` is given up, where that can be done: in the main thread of a system that has alarms.
+    30 s is given up, where that can be done: in the main thread of a system that has alarms.
     """
     from . import builtin
 
@@ -94,64 +52,15 @@ def load_registry(*, plugins: Sequence[object] = (), entry_points: bool = True, 
     for plugin in plugins:
         loading.add(Origin(getattr(plugin, "__name__", type(plugin).__name__)), lambda plugin=plugin: plugin)
     if entry_points:
-        blocked = {
-            _normal(name) for name in (*block, *os.environ.get("FLAVA_PARTS_BLOCK", "").split(",")) if name.strip()
-        }
-        for origin, entry_point in installed():
-            if blocked & {_normal(origin.plugin), _normal(origin.distribution or origin.plugin)}:
+        for origin, point in installed():
+            if is_blocked(origin, block):
                 loading.blocked.append(origin)
             else:
-                loading.add(origin, lambda point=entry_point: _in_time(point.load))
+                loading.add(origin, lambda point=point: load_in_time(point))
     return loading.finish()
 
 
-def installed() -> list[tuple[Origin, EntryPoint]]:
-    """The entry points of installed plugins, whether they work or not, sorted by distribution and name."""
-    found = [
-        (Origin(point.name, point.dist.name if point.dist else None, point.dist.version if point.dist else None), point)
-        for point in entry_points(group=GROUP)
-    ]
-    return sorted(found, key=lambda pair: (pair[0].distribution or "", pair[0].plugin))
-
-
-def seconds() -> float:
-    """How long a plugin may take to load."""
-    try:
-        return float(os.environ.get("FLAVA_PARTS_PLUGIN_SECONDS", SECONDS))
-    except ValueError:
-        return SECONDS
-
-
-class _LateError(BaseException):
-    """A plugin takes too long. No `Exception`, lest the plugin itself catches it."""
-
-
-def _in_time(load: Callable[[], object]) -> object:
-    """What ``load`` returns. Raises _LateError if that takes too long and an alarm can be set."""
-    with _alarm(seconds()):
-        return load()
-
-
-@contextmanager
-def _alarm(limit: float) -> Generator[None, None, None]:
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not hasattr(signal, "SIGALRM") or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
-        yield  # somebody else's alarm, or none to be had
-        return
-
-    def ring(_signal: int, _frame: object) -> None:
-        raise _LateError(f"not loaded after {limit:g} s, so given up")
-
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, limit)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-
-
-_T = TypeVar("_T", Entry, Preset, Verb)
+_T = TypeVar("_T", Entry, Preset)
 
 
 class _Loading:
@@ -160,7 +69,6 @@ class _Loading:
     def __init__(self) -> None:
         self.entries: dict[str, list[Entry]] = {}
         self.presets: dict[str, list[Preset]] = {}
-        self.verbs: dict[str, list[Verb]] = {}
         self.kinds: dict[str, type[PartSpec]] = {}
         self.broken: list[Broken] = []
         self.blocked: list[Origin] = []
@@ -218,27 +126,18 @@ class _Loading:
             )
             for file in files or ():
                 self._add_preset(origin, file)
-        if "flava_parts_verbs" in implemented:
-            verbs = self._guarded(
-                origin,
-                "failed in flava_parts_verbs",
-                lambda: [verb for offered in manager.hook.flava_parts_verbs() for verb in dict(offered).items()],
-            )
-            for name, command in verbs or ():
-                self._add_verb(origin, name, command)
 
     def finish(self) -> Registry:
         """The frozen result; names with two claimants are taken out of it."""
         contested = {
             name: tuple(claim.origin for claim in claims)
-            for names in (self.entries, self.presets, self.verbs)
+            for names in (self.entries, self.presets)
             for name, claims in names.items()
             if len(claims) > 1
         }
         return Registry(
             entries=MappingProxyType(_uncontested(self.entries)),
             presets=MappingProxyType(_uncontested(self.presets)),
-            verbs=MappingProxyType(_uncontested(self.verbs)),
             kinds=MappingProxyType(self.kinds),
             contested=MappingProxyType(contested),
             broken=tuple(self.broken),
@@ -276,14 +175,6 @@ class _Loading:
         elif not self._refused(origin, name):
             self.presets.setdefault(name, []).append(Preset(name, file, origin))
 
-    def _add_verb(self, origin: Origin, name: Any, command: Any) -> None:
-        if not (isinstance(name, str) and _VERB_NAME.fullmatch(name)):
-            self._remember(origin, f"offers the verb {name!r}, which is not in lower case, with hyphens")
-        elif not callable(command):
-            self._remember(origin, f"offers the verb '{name}', which is {_name_of(command)}, no function")
-        else:
-            self.verbs.setdefault(name, []).append(Verb(name, command, origin))
-
     def _refused(self, origin: Origin, name: str) -> bool:
         foreign = name.partition(".")[0] == RESERVED and origin is not BUILT_IN
         if foreign:
@@ -293,7 +184,7 @@ class _Loading:
     def _guarded(self, origin: Origin, failure: str, call: Callable[[], Any]) -> Any:
         try:
             return call()
-        except _LateError as late:
+        except LateError as late:
             self._remember(origin, f"{failure}: {late}")
         except (Exception, SystemExit) as error:
             text = " ".join(str(error).split())
@@ -332,11 +223,6 @@ def _unfit(spec: Any) -> str | None:
 def _base_of_kind(spec: type[PartSpec]) -> type[PartSpec]:
     """The abstract spec that gave ``spec`` its kind."""
     return next(base for base in spec.__mro__ if "kind" in vars(base) and issubclass(base, PartSpec))
-
-
-def _normal(name: str) -> str:
-    """A distribution's name as packaging compares it."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _name_of(thing: object) -> str:

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import PluginError
-from .part import PartSpec
+
+if TYPE_CHECKING:
+    from .part import PartSpec
 
 NEAR = 0.7
 """How alike two names must be for one to be offered in place of the other (difflib's ratio)."""
@@ -54,15 +56,6 @@ class Preset:
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """One registered verb of the command line: a function, or a ``typer.Typer`` with several."""
-
-    name: str
-    command: Any
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
 class Broken:
     """A plugin, or one thing that it returned, which could not be registered, and why, in a line."""
 
@@ -87,7 +80,6 @@ class Registry:
 
     entries: Mapping[str, Entry] = field(default_factory=_frozen)
     presets: Mapping[str, Preset] = field(default_factory=_frozen)
-    verbs: Mapping[str, Verb] = field(default_factory=_frozen)
     kinds: Mapping[str, type[PartSpec]] = field(default_factory=_frozen)
     contested: Mapping[str, tuple[Origin, ...]] = field(default_factory=_frozen)
     broken: tuple[Broken, ...] = ()

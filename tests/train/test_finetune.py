@@ -21,13 +21,14 @@ from flava_parts.compose import compose
 from flava_parts.data.sources.sample import Sample
 from flava_parts.data.sources.specs import SourceSpec
 from flava_parts.errors import InputError, SpecError
+from flava_parts.hooks import hookimpl
 from flava_parts.inputs.processor import Processor
 from flava_parts.inputs.settings import ImageProcessorSettings, TokenizerSettings
 from flava_parts.inputs.specs import ViewsSpec
 from flava_parts.inputs.views import Views, settings_of
 from flava_parts.inputs.wordpiece import WordPiece
 from flava_parts.loading import load
-from flava_parts.plugins import hookimpl, load_registry
+from flava_parts.plugins import load_registry
 from flava_parts.spec import FinetuneSpec
 from flava_parts.train.checkpoints.layout import CHECKPOINTS, MODEL
 from flava_parts.train.checkpoints.saving import Checkpoints

@@ -13,7 +13,8 @@ from runs import TINY, tiny_run
 
 import flava_parts as fp
 from flava_parts.errors import InputError
-from flava_parts.plugins import hookimpl, load_registry
+from flava_parts.hooks import hookimpl
+from flava_parts.plugins import load_registry
 from flava_parts.spec import RunSpec
 from flava_parts.train.run import run
 from flava_parts.train.specs import ObserverSpec

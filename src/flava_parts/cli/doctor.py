@@ -8,9 +8,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from ..plugins import BUILT_IN, installed, load_registry, seconds
+from ..errors import InputError
+from ..installed import installed, seconds
+from ..plugins import BUILT_IN, load_registry
 from ..registry import Origin, Registry, claims
+from . import VERBS
 from .options import imported
+from .verbs import Verb, offered
 
 HEAVY = ("torch", "torchvision", "transformers", "timm", "numpy", "tensorflow", "jax")
 """What makes every command slow that only wants to know names."""
@@ -62,33 +66,70 @@ def examine(plugins: list[str] | None = None) -> list[Finding]:
         Finding(str(broken.origin), False, str(broken.error), _mend(str(broken.error), broken.origin))
         for broken in registry.broken
     ]
-    findings += [
-        Finding(f"the name '{name}'", False, claims(origins), "uninstall or block one of them; ask both to rename")
-        for name, origins in registry.contested.items()
-    ]
+    findings += [_contested(f"the name '{name}'", origins) for name, origins in registry.contested.items()]
+    verbs = offered()
+    findings += _ill_verbs(verbs)
     ill = {finding.about for finding in findings}
-    for origin in _known(registry, imports):
+    for origin in _known(registry, imports, verbs):
         found = imports.get(origin)
         if origin in registry.blocked:
             if origin not in hung:
                 findings.append(Finding(str(origin), True, "is blocked, as was asked for"))
         elif found is not None and found.heavy:
-            findings.append(
-                Finding(
-                    str(origin),
-                    False,
-                    f"imports {', '.join(found.heavy)} as it loads, {found.seconds:.1f} s in all, in every command",
-                    "its author should import that inside `build`; it works all the same",
-                )
-            )
+            findings.append(_slow(origin, found, "as it loads", "in every command", "inside `build`"))
         elif str(origin) not in ill:
-            findings.append(Finding(str(origin), True, _offer(registry, origin)))
+            findings.append(Finding(str(origin), True, _offer(registry, verbs, origin)))
     return findings
 
 
-def _known(registry: Registry, imports: dict[Origin, _Import | None]) -> list[Origin]:
+def _ill_verbs(offered: dict[str, list[Verb]]) -> list[Finding]:
+    findings: list[Finding] = []
+    for name, verbs in offered.items():
+        origins = tuple(verb.origin for verb in verbs)
+        if name in VERBS:
+            findings += [
+                Finding(str(origin), False, f"offers the verb '{name}', which is built in", "ask its author to rename")
+                for origin in origins
+            ]
+        elif len(verbs) > 1:
+            findings.append(_contested(f"the verb '{name}'", origins))
+        else:
+            findings += _ill_verb(verbs[0])
+    return findings
+
+
+def _ill_verb(verb: Verb) -> list[Finding]:
+    found = _imported(verb.point.module)
+    if found is not None and found.hung:
+        what = f"the module of its verb '{verb.name}' was not imported after {seconds():g} s, so given up"
+        return [Finding(str(verb.origin), False, what, _leave_out(verb.origin))]
+    try:
+        verb.command()
+    except InputError as error:
+        text = str(error).removeprefix(f"{verb.origin} ")
+        return [Finding(str(verb.origin), False, text, _mend(text, verb.origin))]
+    if found is not None and found.heavy:
+        return [_slow(verb.origin, found, f"with its verb '{verb.name}'", "whenever help is asked for", "in the verb")]
+    return []
+
+
+def _contested(about: str, origins: tuple[Origin, ...]) -> Finding:
+    return Finding(about, False, claims(origins), "uninstall or block one of them; ask both to rename")
+
+
+def _slow(origin: Origin, found: _Import, when: str, where: str, instead: str) -> Finding:
+    return Finding(
+        str(origin),
+        False,
+        f"imports {', '.join(found.heavy)} {when}, {found.seconds:.1f} s in all, {where}",
+        f"its author should import that {instead}; it works all the same",
+    )
+
+
+def _known(registry: Registry, imports: dict[Origin, _Import | None], verbs: dict[str, list[Verb]]) -> list[Origin]:
     """Every plugin, the built-in one first."""
     offering = [entry.origin for entry in (*registry.entries.values(), *registry.presets.values())]
+    offering += [verb.origin for claimed in verbs.values() for verb in claimed]
     return list(dict.fromkeys([BUILT_IN, *imports, *offering]))
 
 
@@ -113,10 +154,12 @@ def _imported(module: str) -> _Import | None:
     return _Import(spent, tuple(heavy))
 
 
-def _offer(registry: Registry, origin: Origin) -> str:
+def _offer(registry: Registry, verbs: dict[str, list[Verb]], origin: Origin) -> str:
     parts = sum(entry.origin == origin for entry in registry.entries.values())
     presets = sum(preset.origin == origin for preset in registry.presets.values())
-    return f"{parts} part{'s' * (parts != 1)}, {presets} preset{'s' * (presets != 1)}"
+    called = [name for name, claimed in verbs.items() if claimed[0].origin == origin]
+    text = f"{parts} part{'s' * (parts != 1)}, {presets} preset{'s' * (presets != 1)}"
+    return text + (f", the verb{'s' * (len(called) != 1)} {' and '.join(called)}" if called else "")
 
 
 def _leave_out(origin: Origin) -> str:

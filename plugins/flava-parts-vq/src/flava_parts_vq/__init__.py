@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from flava_parts import PartSpec, hookimpl
+from flava_parts import hookimpl
 
-from .specs import FSQSpec, ResidualVQSpec, VQSpec
+if TYPE_CHECKING:
+    from flava_parts import PartSpec
 
 
 @hookimpl
 def flava_parts_specs() -> list[type[PartSpec]]:
     """The codebooks."""
+    from .specs import FSQSpec, ResidualVQSpec, VQSpec  # help asks for the verb alone, and does not wait for these
+
     return [FSQSpec, ResidualVQSpec, VQSpec]
 
 
@@ -22,11 +24,3 @@ def flava_parts_specs() -> list[type[PartSpec]]:
 def flava_parts_presets() -> Traversable:
     """The emoji run with each."""
     return files(__name__) / "presets"
-
-
-@hookimpl
-def flava_parts_verbs() -> Mapping[str, Any]:
-    """``flava-parts codebook fit``."""
-    from .cli import codebook
-
-    return {"codebook": codebook}
