@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from flava_parts.facts import Size
 from flava_parts.layers.output import EncoderOutput
 
-from .facts import image_tokens, prefix_of
+from .calls import see
+from .facts import image_tokens
 from .source import model
 
 
 class ImageTower(nn.Module):
     """A model of transformers: its own tokens, or what its pooling gives, then the patches.
 
-    The states before and after the last norm are both the model's ``last_hidden_state``; CLIP's, which stops before its
-    last norm, is normed for the second. Without a class token the summary is the model's pooled output (SigLIP's
-    attention pooling). A hidden patch is covered by a learnt picture of a patch before the model sees it, below a
-    linear patch embedding a learnt token. A pooler that nothing reads does not ask for a gradient.
+    The states before and after the last norm are both the model's ``last_hidden_state``; CLIP's and BEiT's, which stop
+    before their last norm, are normed for the second. Without a class token the summary is the model's pooled output
+    (SigLIP's attention pooling). A hidden patch is covered by a learnt picture of a patch before the model sees it,
+    below a linear patch embedding a learnt token. A pooler that nothing reads does not ask for a gradient.
     """
 
     def __init__(
@@ -34,14 +35,14 @@ class ImageTower(nn.Module):
         super().__init__()
         tokens = image_tokens(config, folder, image_size, channels)
         self.model = model(config, folder)
-        self.grid, self.prefix, self.own = tokens.grid, tokens.prefix, prefix_of(self.model.config)
+        self.grid, self.prefix = tokens.grid, tokens.prefix
         self.pixels = (channels, *(image_size if isinstance(image_size, tuple) else (image_size, image_size)))
         self.mask_patch = nn.Parameter(
             torch.empty(channels, self.pixels[1] // tokens.grid.rows, self.pixels[2] // tokens.grid.columns)
         )
         nn.init.normal_(self.mask_patch, std=0.02)
         pooler = getattr(self.model, "pooler", None)
-        if self.own and pooler is not None:
+        if pooler is not None and self._last_norm() is None:
             pooler.requires_grad_(False)
         unused = getattr(getattr(self.model, "embeddings", None), "mask_token", None)
         if unused is not None:
@@ -75,9 +76,9 @@ class ImageTower(nn.Module):
             raise ValueError(f"pixels should be (B, {', '.join(map(str, self.pixels))}), not {tuple(pixels.shape)}")
         if masked is not None:
             pixels = self._covered(pixels, masked)
-        found = self.model(pixels)
+        found = see(self.model, pixels)
         states = found.last_hidden_state
-        if not self.own:
+        if states.shape[1] == self.grid.size:
             pooled = getattr(found, "pooler_output", None)
             first = states.mean(dim=1) if pooled is None else pooled
             states = torch.cat([first[:, None], states], dim=1)
@@ -86,9 +87,9 @@ class ImageTower(nn.Module):
         return EncoderOutput(pre_norm=states, last_hidden_state=states if norm is None else norm(states))
 
     def _last_norm(self) -> Any:
-        """CLIP's norm, which the model applies to its pooled token alone."""
+        """The norm that a model applies to what it pools alone: CLIP's, and BEiT's where that is a mean."""
         inner = getattr(self.model, "vision_model", self.model)
-        return getattr(inner, "post_layernorm", None)
+        return getattr(inner, "post_layernorm", getattr(getattr(inner, "pooler", None), "layernorm", None))
 
     def _covered(self, pixels: Tensor, masked: Tensor) -> Tensor:
         if masked.shape[0] != pixels.shape[0] or masked[0].numel() != self.grid.size:

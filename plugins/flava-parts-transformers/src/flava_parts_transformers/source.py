@@ -26,9 +26,7 @@ def configuration(config: dict[str, Any] | None, folder: str | None) -> Any:
     try:
         return AutoConfig.for_model(kind, **values)
     except Exception as error:  # transformers' validation raises classes of many libraries
-        raise InputError(
-            f"{place}: transformers cannot read this configuration: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise InputError(f"{place}: transformers cannot read this configuration: {in_a_line(error)}") from error
 
 
 def model(config: dict[str, Any] | None, folder: str | None) -> Any:
@@ -41,7 +39,7 @@ def model(config: dict[str, Any] | None, folder: str | None) -> Any:
         try:
             return AutoModel.from_config(settings, trust_remote_code=False)
         except (ImportError, TypeError, ValueError) as error:
-            raise InputError(f"transformers has no encoder for this configuration: {error}") from error
+            raise InputError(f"transformers has no encoder for this configuration: {in_a_line(error)}") from error
     try:
         built, report = AutoModel.from_pretrained(
             folder,
@@ -53,12 +51,17 @@ def model(config: dict[str, Any] | None, folder: str | None) -> Any:
             output_loading_info=True,
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{folder}: cannot read the weights: {' '.join(str(error).split())[:300]}") from error
+        raise InputError(f"{folder}: cannot read the weights: {in_a_line(error)}") from error
     if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
         raise InputError(
             f"{folder}: weights of another model: {missing[0]} is missing" + (", among others" if missing[1:] else "")
         )
     return built
+
+
+def in_a_line(error: Exception) -> str:
+    """What an error of transformers says, in reasonable length: some list every model there is."""
+    return " ".join(str(error).split())[:300]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class SourceFields(PartSpec):
 
 
 class ImageTowerSpec(SourceFields, ImageEncoderSpec):
-    """An image tower of transformers: ViT, DeiT, BEiT, DINOv2, or CLIP's or SigLIP's vision model."""
+    """An image tower of transformers: ViT, DeiT, BEiT, DINOv2, or the vision model of CLIP, SigLIP or SigLIP2."""
 
     type: Literal["transformers.image"] = "transformers.image"
     image_size: Pixels = 224

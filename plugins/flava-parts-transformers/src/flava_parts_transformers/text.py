@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flava_parts.layers.output import EncoderOutput
 
+from .calls import read
 from .facts import text_tokens
 from .source import model
 
@@ -53,7 +54,5 @@ class TextTower(nn.Module):
         }
         if refused := [name for name, wanted in asked.items() if wanted]:
             raise ValueError(f"transformers' {type(self.model).__name__} has no {' and no '.join(refused)} here")
-        # transformers looks at a mask's values, which the meta device does not have.
-        attended = None if keep is None or keep.is_meta else keep.long()
-        states = self.model(ids, attention_mask=attended, **given).last_hidden_state
+        states = read(self.model, ids, keep, **given).last_hidden_state
         return EncoderOutput(pre_norm=states, last_hidden_state=states)
