@@ -20,6 +20,7 @@ from safetensors.numpy import save
 
 from ...errors import InputError
 from .byte_file import ByteFile
+from .caption_rule import UnusableError
 from .strings import Strings
 from .tar import members_of
 
@@ -103,11 +104,17 @@ class ShardIndex:
         return len(self.stems)
 
     def members(self, sample: int) -> dict[str, tuple[int, int]]:
-        """Offset and size of each member of a sample, by suffix."""
-        return {
-            self.names[int(self.suffixes[member])]: (int(self.offsets[member]), int(self.sizes[member]))
-            for member in range(int(self.firsts[sample]), int(self.firsts[sample + 1]))
-        }
+        """Offset and size of each member of a sample, by suffix. Raises UnusableError if the index is damaged."""
+        names, suffixes, offsets, sizes = self.names, self.suffixes.item, self.offsets.item, self.sizes.item
+        try:
+            return {
+                names[suffixes(member)]: (offsets(member), sizes(member))
+                for member in range(self.firsts.item(sample), self.firsts.item(sample + 1))
+            }
+        except IndexError:
+            raise UnusableError(
+                "its shard's index is damaged; write that anew with: flava-parts data index", "stale-index"
+            ) from None
 
     def to_bytes(self) -> bytes:
         """The index as a safetensors file."""

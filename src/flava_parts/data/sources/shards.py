@@ -58,8 +58,8 @@ class Shards(Records):
         self._ends = list(accumulate(facts.samples for facts in _facts(self.paths)))
         self._opened: OrderedDict[int, Shard] = OrderedDict()
         columns = (*self._rule.columns, *self._rule.where)
-        self._needs = set(map(_member, columns))
-        self._needs |= {"cls"} if labels else set()
+        self._texts = tuple(dict.fromkeys(map(_member, columns)))
+        self._labelled = bool(labels)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -79,13 +79,13 @@ class Shards(Records):
         takes its time: then it is one number, the bytes of the first member that may be a caption, else of the JSON.
         """
         _, opened, sample, _ = self._found(index)
-        members = opened.index.members(sample)
-        there = [name for name in dict.fromkeys(map(_member, self._rule.columns)) if name in members]
-        plain = [name for name in there if name != "json"]
-        if opened.file.is_remote or there == plain[:1]:
-            return [members[name][1] for name in (plain or there)[:1]]
         try:
-            wanted = {name: members[name] for name in self._needs - {"cls"} if name in members}
+            members = opened.index.members(sample)
+            there = [name for name in dict.fromkeys(map(_member, self._rule.columns)) if name in members]
+            plain = [name for name in there if name != "json"]
+            if opened.file.is_remote or there == plain[:1]:
+                return [members[name][1] for name in (plain or there)[:1]]
+            wanted = {name: members[name] for name in self._texts if name in members}
             return list(map(len, self._rule.captions(_row(opened.read(wanted)))))
         except UnusableError:
             return ()
@@ -104,13 +104,14 @@ class Shards(Records):
 
     def _record(self, key: str, opened: Shard, sample: int) -> Record:
         members = opened.index.members(sample)
-        picture = next((suffix for suffix in PICTURES if suffix in members), None) if self._pictures else None
-        wanted = {name: members[name] for name in self._needs if name in members}
+        picture = next(filter(members.__contains__, PICTURES), None) if self._pictures else None
+        texts = [name for name in self._texts if name in members]
         if self._pictures and picture is None:
             raise UnusableError(f"has no picture, but {_listed(members)}", "missing-picture")
-        if self._rule.columns and not wanted.keys() - {"cls"}:
+        if self._rule.columns and not texts:
             raise UnusableError(f"has no caption, but {_listed(members)}", "missing-caption")
-        contents = opened.read(wanted if picture is None else {**wanted, picture: members[picture]})
+        others = (picture, "cls" if self._labelled else None)
+        contents = opened.read({name: members[name] for name in (*texts, *others) if name in members})
         captions = self._rule.captions(_row(contents))
         return Record(
             key,

@@ -33,8 +33,8 @@ class Strings:
         return len(self.ends)
 
     def __getitem__(self, index: int) -> str:
-        start = int(self.ends[index - 1]) if index else 0
-        return self.content[start : int(self.ends[index])].tobytes().decode("utf-8", "surrogateescape")
+        start = self.ends.item(index - 1) if index else 0
+        return self.content[start : self.ends.item(index)].tobytes().decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))
