@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
@@ -28,14 +29,19 @@ class ByteFile:
     @property
     def size(self) -> int:
         """How many bytes there are. Raises InputError if there is no such file."""
-        with _naming(self.path):
-            return int(store(self.path).size(self.path)) if self.is_remote else os.stat(self._opened()).st_size
+        with naming(self.path):
+            if not self.is_remote:
+                return os.stat(self._opened()).st_size
+            size = store(self.path).size(self.path)
+            if size is None:
+                raise ValueError("the store does not say how large it is")
+            return int(size)
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from ``start`` up to ``stop``; fewer where the file ends before. Raises InputError."""
+        if self.is_remote:
+            return self._fetched(start, stop)
         try:
-            if self.is_remote:
-                return cast(bytes, store(self.path).cat_file(self.path, start=start, end=stop))
             descriptor = self._descriptor if self._descriptor is not None else self._opened()
             content = os.pread(descriptor, stop - start, start)
             while len(content) < stop - start:  # one call gives at most 2 GiB
@@ -47,14 +53,21 @@ class ByteFile:
         except (OSError, ValueError) as error:
             raise _named(self.path, error) from error
 
+    def _fetched(self, start: int, stop: int) -> bytes:
+        with naming(self.path):
+            content = cast(bytes, store(self.path).cat_file(self.path, start=start, end=stop))
+            if len(content) > stop - start:
+                raise ValueError("the store does not give ranges of bytes")
+            return content
+
     def stream(self) -> BinaryIO:
         """The file from its beginning, to be closed by the caller. Raises InputError."""
-        with _naming(self.path):
+        with naming(self.path):
             return cast(BinaryIO, store(self.path).open(self.path, "rb")) if self.is_remote else open(self.path, "rb")
 
     def replace(self, content: bytes) -> None:
         """Make this the content: whoever reads the file finds all of the old or all of the new. Raises InputError."""
-        with _naming(self.path):
+        with naming(self.path):
             if self.is_remote:
                 store(self.path).pipe_file(self.path, content)
                 return
@@ -106,13 +119,19 @@ def store(path: str) -> Any:
 
 
 @contextmanager
-def _naming(path: str) -> Generator[None]:
-    """What goes wrong with a file, as one line with its name."""
+def naming(path: str) -> Generator[None]:
+    """What goes wrong with a file, as an InputError with its name."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # stores have errors of their own, which need not be OSErrors
         raise _named(path, error) from error
 
 
 def _named(path: str, error: Exception) -> InputError:
-    return InputError(f"{path}: cannot be read or written ({getattr(error, 'strerror', None) or error})")
+    if isinstance(error, FileNotFoundError):
+        reason = os.strerror(ENOENT)
+    else:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return InputError(f"{path}: cannot be read or written ({reason})")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ...errors import InputError
-from .byte_file import is_remote, store
+from .byte_file import is_remote, naming, store
 
 MAX_FILES = 1_000_000
 """More files than this are a slip of the pen."""
@@ -54,6 +54,7 @@ def expanded(pattern: str) -> Iterator[str]:
 
 def _matching(pattern: str) -> list[str]:
     if is_remote(pattern):
-        files = store(pattern)
-        return sorted(files.unstrip_protocol(name) for name in files.glob(pattern))
+        with naming(pattern):
+            files = store(pattern)
+            return sorted(files.unstrip_protocol(name) for name in files.glob(pattern))
     return sorted(glob.glob(pattern, recursive=True))
