@@ -5,6 +5,7 @@ Medians of interleaved rounds, so that what else the machine does falls on both 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -14,10 +15,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 
 ROUNDS = 9
+CHUNK = 10_000
+"""Samples that are written at once."""
+READINGS = 200_000
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -43,20 +49,32 @@ def memory() -> dict[str, float]:
 
 
 def write_shard(path: Path, samples: int, picture_bytes: int) -> None:
-    """A shard of random bytes with captions, and its index."""
-    import io
-
-    from flava_parts.data.sources.shard_index import write_index
-
+    """A shard of random bytes with captions: headers, which only differ in their number, are made many at once."""
     content = np.random.default_rng(0).bytes(picture_bytes)
-    with tarfile.open(path, "w") as archive:
-        for number in range(samples):
-            for suffix, each in (("jpg", content), ("txt", b"a caption of nine words or so, on average")):
-                member = tarfile.TarInfo(f"{number:09}.{suffix}")
-                member.size = len(each)
-                archive.addfile(member, io.BytesIO(each))
-            archive.getmembers().clear()  # the library would keep an object for each
-    write_index(str(path))
+    record = b"".join(
+        header(f"{0:09}.{suffix}", each) + each + bytes(-len(each) % 512)
+        for suffix, each in (("jpg", content), ("txt", b"a caption of nine words or so, on average"))
+    )
+    starts = [0, 512 + -(-picture_bytes // 512) * 512]
+    least = [int(record[start + 148 : start + 154], 8) for start in starts]
+    powers = 10 ** np.arange(8, -1, -1)
+    with path.open("wb") as file:
+        for first in range(0, samples, CHUNK):
+            digits = (np.arange(first, min(first + CHUNK, samples))[:, None] // powers % 10).astype(np.uint8)
+            blocks = np.tile(np.frombuffer(record, dtype=np.uint8), (len(digits), 1))
+            for start, sum_of_zeros in zip(starts, least, strict=True):
+                sums = (sum_of_zeros + digits.sum(axis=1, dtype=np.int64))[:, None]
+                blocks[:, start : start + 9] = digits + ord("0")
+                blocks[:, start + 148 : start + 154] = sums // 8 ** np.arange(5, -1, -1) % 8 + ord("0")
+            file.write(blocks.data)
+        file.write(bytes(1024))
+
+
+def header(name: str, content: bytes) -> bytes:
+    """A member's header."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    return member.tobuf(tarfile.USTAR_FORMAT)
 
 
 def shards() -> None:
@@ -65,6 +83,7 @@ def shards() -> None:
     members: the bytes of each sample's members, by the index. records: with key, caption and the choice of picture.
     """
     from flava_parts.data.sources.shard import Shard
+    from flava_parts.data.sources.shard_index import write_index
     from flava_parts.data.sources.shards import Shards
 
     print("reading a shard, both from the page cache")
@@ -73,6 +92,7 @@ def shards() -> None:
             path = Path(folder) / "a.tar"
             samples = 400_000 // kilobytes
             write_shard(path, samples, kilobytes * 1000)
+            write_index(str(path))
             source, shard = Shards(shards=str(path)), Shard.open(str(path))
 
             def records(source: Shards = source) -> None:
@@ -96,34 +116,65 @@ def shards() -> None:
 
 
 def index() -> None:
-    """What an index of a million samples costs: to write, in a file, and in a process that reads at random."""
+    """What an index of a million samples costs: to write, in a file, and in processes that read at random."""
+    from flava_parts.data.sources.shard_index import write_index
     from flava_parts.data.sources.shards import Shards
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.tar"
         write_shard(path, 1_000_000, 100)
-        from flava_parts.data.sources.shard_index import write_index
-
         print("an index of 1,000,000 samples of two members each")
         print(f"  writing it            {seconds(lambda: write_index(str(path))):6.1f} s")
         print(f"  its file              {os.path.getsize(f'{path}.index') / 1e6:6.1f} MB")
-        code = (
-            "import sys; sys.path.insert(0, sys.argv[1]); import data, random, time;"
-            "from flava_parts.data.sources.shards import Shards; before = data.memory(); start = time.perf_counter();"
-            "source = Shards(shards=sys.argv[2]); opened = time.perf_counter() - start;"
-            "[source.record(random.randrange(len(source))) for _ in range(200_000)]; after = data.memory();"
-            "print(opened, after['own'] - before['own'], after['shared'] - before['shared'])"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, Path(__file__).parent, path], capture_output=True, text=True, check=True
-        )
-        opened, own, shared = map(float, done.stdout.split())
-        print(f"  opening it            {opened * 1e3:6.1f} ms")
-        print(f"  a process's own       {own:6.1f} MB after 200,000 readings at random")
-        print(f"  shared by processes   {shared:6.1f} MB")
-        source = Shards(shards=str(path))
-        at = np.random.default_rng(0).integers(0, len(source), 20_000).tolist()
-        print(f"  one sample at random  {seconds(lambda: [source.record(i) for i in at]) / len(at) * 1e6:6.1f} us")
+        print(f"  opening it            {seconds(lambda: Shards(shards=str(path))) * 1e3:6.1f} ms")
+        print(f"  one sample at random  {seconds(lambda: read_at_random(str(path), 0)) / READINGS * 1e6:6.1f} us")
+        for processes in (1, 4):
+            shares = in_processes(processes, str(path))
+            print(
+                f"  {processes} processes together   {sum(shares):6.1f} MB, each after {READINGS:,} readings at random"
+            )
+
+
+def read_at_random(path: str, seed: int) -> Any:
+    """A source that has been opened, and has read records in a random order."""
+    from flava_parts.data.sources.shards import Shards
+
+    source = Shards(shards=path)
+    for place in np.random.default_rng(seed).integers(0, len(source), READINGS).tolist():
+        source.record(place)
+    return source
+
+
+def in_processes(count: int, path: str) -> list[float]:
+    """How much more memory each of several processes has, MB, when all have read a shard at random.
+
+    What they share is divided among them (PSS), so that the sum counts it once.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    barrier, found = spawn.Barrier(count), spawn.Queue()
+    processes = [spawn.Process(target=reading, args=(path, number, barrier, found)) for number in range(count)]
+    for process in processes:
+        process.start()
+    shares = [found.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return shares
+
+
+def reading(path: str, seed: int, barrier: Any, found: Any) -> None:
+    """One of these processes."""
+    import flava_parts.data.sources.shards  # noqa: F401  # its memory is not the index's
+
+    own = psutil.Process()
+    barrier.wait()
+    before = own.memory_full_info().pss
+    barrier.wait()
+    source = read_at_random(path, seed)
+    barrier.wait()
+    assert len(source)
+    after = own.memory_full_info().pss
+    barrier.wait()
+    found.put((after - before) / 1e6)
 
 
 def table() -> None:
