@@ -19,9 +19,7 @@ from .wordpiece import WordPiece, token_tensor
 
 if TYPE_CHECKING:
     from ..data.specs import DataSpec
-    from ..maskers.bert_tokens import BertTokenMasker
-    from ..maskers.random import RandomMasker
-    from ..maskers.whole_words import WholeWordMasker
+    from ..maskers.specs import ImageMasker, TextMasker
     from ..spec import FlavaSpec
 
 OWN = (
@@ -64,8 +62,8 @@ class Processor:
         *,
         tokenizer: WordPiece,
         views: Views,
-        image_masker: BlockMasker | RandomMasker | None = None,
-        text_masker: BertTokenMasker | WholeWordMasker | None = None,
+        image_masker: ImageMasker | None = None,
+        text_masker: TextMasker | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.views = views
@@ -196,7 +194,7 @@ class Processor:
             return {name: row[0] if isinstance(row[0], list) else row for name, row in made.items()}
         return made
 
-    def _masker(self, settings: ImageProcessorSettings, changes: Mapping[str, Any]) -> BlockMasker | RandomMasker:
+    def _masker(self, settings: ImageProcessorSettings, changes: Mapping[str, Any]) -> ImageMasker:
         """Who draws the masks of a call."""
         if self.image_masker is None:
             return block_masker(settings)
@@ -206,7 +204,7 @@ class Processor:
         return self.image_masker
 
 
-def other_masker(model: FlavaSpec) -> RandomMasker | BlockMasker | None:
+def other_masker(model: FlavaSpec) -> ImageMasker | None:
     """The image masker of a model that settings cannot describe; None if they can."""
     from ..maskers.specs import BlockMaskerSpec
 
@@ -232,7 +230,7 @@ def _seen(
     kind: str | None,
     augment: bool,
     generator: Generator,
-    masker: BlockMasker | RandomMasker | None,
+    masker: ImageMasker | None,
 ) -> dict[str, Any]:
     """The fields of pictures; masks too if there is a masker."""
     settings = views.settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -14,12 +14,19 @@ from ..fields import Probability
 from ..part import PartSpec, fault
 
 if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
     from ..wiring import Wiring
     from .bert_tokens import BertTokenMasker
     from .block import BlockMasker
-    from .mismatch import MismatchMasker
+    from .masked_text import MaskedText
+    from .mismatch import MismatchedPairs, MismatchMasker
     from .random import RandomMasker
     from .whole_words import WholeWordMasker
+
+    ImageMasker = Callable[[int, Generator], Tensor]
+    TextMasker = Callable[[Tensor, Tensor, Generator], MaskedText]
+    PairMasker = Callable[[int, Generator], MismatchedPairs]
 
 
 class ImageMaskerSpec(PartSpec):
@@ -29,7 +36,7 @@ class ImageMaskerSpec(PartSpec):
     total: int
 
     @abstractmethod
-    def build(self, *, grid: Grid) -> BlockMasker | RandomMasker:
+    def build(self, *, grid: Grid) -> ImageMasker:
         """The masker of a grid of patches."""
 
     def problems(self, wiring: Wiring) -> Iterable[Problem]:
@@ -46,7 +53,7 @@ class TextMaskerSpec(PartSpec):
     kind: ClassVar[str] = "text_masker"
 
     @abstractmethod
-    def build(self, *, vocab: Vocab) -> BertTokenMasker | WholeWordMasker:
+    def build(self, *, vocab: Vocab) -> TextMasker:
         """The masker of a vocabulary."""
 
 
@@ -56,7 +63,7 @@ class PairMaskerSpec(PartSpec):
     kind: ClassVar[str] = "pair_masker"
 
     @abstractmethod
-    def build(self) -> MismatchMasker:
+    def build(self) -> PairMasker:
         """The masker."""
 
 
