@@ -1,4 +1,7 @@
-"""P6: two views and a mask of each picture, beside transformers' fast image processor."""
+"""P6: two views and a mask of each picture, beside transformers' fast image processor.
+
+As many threads take part as torch has; the peer's resizing is one thread's work.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +46,9 @@ def files(pictures: Sequence[Image.Image]) -> list[bytes]:
     return found
 
 
-def ours(backend: str) -> Processor:
+def ours(backend: str, *, shrink: bool = False) -> Processor:
     """The processor of flava-full's sizes."""
-    views = ViewsSpec.model_validate({"backend": backend})
+    views = ViewsSpec.model_validate({"backend": backend, "shrink_on_load": shrink})
     return Processor.of(FlavaSpec(), DataSpec(streams={}, views=views))
 
 
@@ -61,9 +64,12 @@ def rows(*, smoke: bool, rounds: int) -> Iterator[Row]:
             lambda own=own: own(images=arrays, **asked), lambda: peer(images=arrays, **asked), rounds=rounds
         )
         yield Row("P6", f"two views and a mask of {len(arrays)} decoded pictures, {backend}", *decoded, 2.0)
-        read = in_turn(
-            lambda own=own: own(images=stored, **asked),
-            lambda: peer(images=[Image.open(io.BytesIO(file)).convert("RGB") for file in stored], **asked),
-            rounds=rounds,
-        )
-        yield Row("P6f", f"the same from {len(stored)} JPEG files, {backend}", *read, 1.0)
+        for shrink, target in ((False, 1.0), (True, 2.0)):
+            own = ours(backend, shrink=shrink)
+            read = in_turn(
+                lambda own=own: own(images=stored, **asked),
+                lambda: peer(images=[Image.open(io.BytesIO(file)).convert("RGB") for file in stored], **asked),
+                rounds=rounds,
+            )
+            shrunk = ", shrunk on load" if shrink else ""
+            yield Row("P6f", f"the same from {len(stored)} JPEG files, {backend}{shrunk}", *read, target)

@@ -1,12 +1,17 @@
 """The two views: transformers' pixels at evaluation, one shared crop in training."""
 
+import dataclasses
+import io
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from PIL import Image
+from PIL import ExifTags, Image
 from pydantic import ValidationError
 from transformers.models.flava.image_processing_pil_flava import FlavaImageProcessorPil
 
@@ -14,8 +19,9 @@ from flava_parts.codebooks.specs import DVAESpec, KMeansSpec
 from flava_parts.data.specs import DataSpec
 from flava_parts.encoders.specs import ViTSpec
 from flava_parts.errors import InputError
+from flava_parts.inputs.pictures import PictureError, open_picture
 from flava_parts.inputs.processor import Processor
-from flava_parts.inputs.settings import ImageProcessorSettings
+from flava_parts.inputs.settings import ImageProcessorSettings, changed
 from flava_parts.inputs.specs import ViewsSpec
 from flava_parts.inputs.views import Views
 from flava_parts.inputs.wordpiece import WordPiece
@@ -23,6 +29,7 @@ from flava_parts.spec import FlavaSpec
 
 MEAN, STD = (torch.tensor(value).reshape(3, 1, 1) for value in (ViewsSpec().mean, ViewsSpec().std))
 SIDES = st.integers(1, 40)
+T = TypeVar("T")
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -276,3 +283,66 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         views_of(image_size=9000, do_center_crop=False)([noise(9, 9)])
     with pytest.raises(ValidationError, match="more than 64 megapixels; give less"):
         views_of(image_size=9000)
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views are the same bits however many threads make them, in the pictures' order, and so is what is said of a bad
+    one."""
+    pictures = [Image.fromarray(noise(20 + index, 30)) for index in range(9)]
+    one_by_one, at_once = (
+        in_threads(count, monkeypatch, lambda: views_of(16, 8)(pictures, seeded(1))) for count in (1, 4)
+    )
+    assert all(torch.equal(first, second) for first, second in zip(one_by_one, at_once, strict=True))
+    bad = [pictures[0], b"no picture", pictures[1], b""]
+    with pytest.raises(PictureError, match="not the beginning of a JPEG"):
+        in_threads(4, monkeypatch, lambda: views_of(16)(bad))
+
+
+def in_threads(count: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], T]) -> T:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    return work()
+
+
+def jpeg(width: int, height: int, *, orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(photo()).resize((width, height)).save(buffer, "JPEG", quality=95, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "decoded"),
+    [(64, 64, (64, 64)), (640, 480, (160, 120)), (480, 4000, (120, 1000)), (71, 900, (71, 900))],
+)
+def test_shrinks_on_load_as_far_as_views_stay_sharp(width: int, height: int, decoded: tuple[int, int]) -> None:
+    """To the smallest size whose smallest crop, of 0.9 of the area, has the 64 pixels of the view."""
+    views = dataclasses.replace(views_of(64, 32), shrink_on_load=True)
+    assert views.least_side == 72  # 64 / 0.9
+    assert open_picture(jpeg(width, height), at_least=views.least_side).size == decoded
+    shrunk, whole = views([jpeg(width, height)]), views_of(64, 32)([jpeg(width, height)])
+    for near, exact in zip(shrunk, whole, strict=True):
+        assert near is not None
+        assert exact is not None
+        assert near.shape == exact.shape
+        assert (near - exact).abs().mean() < 0.02  # of a spread of about 1
+        assert torch.equal(near, exact) == (decoded == (width, height))
+
+
+def test_shrinks_on_load_upright() -> None:
+    """A picture on its side is turned after it was decoded smaller, and the rest of the file's faults are found."""
+    views = dataclasses.replace(views_of(32), shrink_on_load=True)
+    turned, upright = (
+        jpeg(400, 300, orientation=6),
+        Image.open(io.BytesIO(jpeg(400, 300))).transpose(Image.Transpose.ROTATE_270),
+    )
+    assert (views([turned]).pixel_values - views([upright]).pixel_values).abs().mean() < 0.02
+    with pytest.raises(PictureError, match="truncated"):
+        views([turned[:1500]])
+
+
+@pytest.mark.parametrize("changes", [{"do_resize": False}, {"size": {"shortest_edge": 64}, "crop_size": 64}])
+def test_does_not_shrink_what_keeps_its_size(changes: dict[str, object]) -> None:
+    views = dataclasses.replace(views_of(64), shrink_on_load=True)
+    assert dataclasses.replace(views, settings=changed(views.settings, changes)).least_side is None
+    assert views_of(64).least_side is None

@@ -120,7 +120,7 @@ def fingerprint(codebook: Codebook, views: Views, *, crops: int, seed: int) -> d
     assert view is not None
     return {
         "codebook": {"kind": type(codebook).__name__, "weights": weights.hexdigest()},
-        "view": view.model_dump(mode="json") | {"background": views.background},
+        "view": view.model_dump(mode="json") | {"background": views.background, "least_side": views.least_side},
         "crops": crops,
         "seed": seed,
         "crop": {"scale": list(views.crop_scale), "flip": views.flip} if crops else {},

@@ -23,6 +23,7 @@ from .order import Order, check_batch
 from .packing import pack
 from .reader import BadSample, Lengths, Reader
 from .rows import Row, Rows
+from .sources.record import opened
 from .sources.source import Source
 from .sources.specs import SourceSpec
 from .specs import DataSpec
@@ -206,7 +207,7 @@ class Batches:
         for known, source in self._opened:
             if known == spec:
                 return source
-        source = spec.build()
+        source = opened(spec, self._views)
         self._opened.append((spec, source))
         return source
 

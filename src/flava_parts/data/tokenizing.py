@@ -18,6 +18,7 @@ from ..inputs.views import Views
 from .codes import FACTS, crop_draws, fingerprint, source_name
 from .keyed import name_number
 from .sources.bad_sample import BadSampleError
+from .sources.record import opened
 from .sources.source import Source
 from .sources.specs import SourceSpec
 
@@ -64,7 +65,7 @@ def tokenize(
         name = source_name(spec)
         if name in written:
             continue
-        source = spec.build()
+        source = opened(spec, views)
         log(f"{name}: the codes of {len(source)} samples")
         written[name] = {"samples": len(source), "bad": _write(folder / f"{name}.npy", name, source, made)}
     facts = fingerprint(codebook, views, crops=crops, seed=seed) | {"sources": written}

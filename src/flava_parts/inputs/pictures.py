@@ -43,8 +43,11 @@ class PictureError(InputError):
         self.reason = reason
 
 
-def open_picture(source: str | Path | bytes) -> Image.Image:
+def open_picture(source: str | Path | bytes, *, at_least: int | None = None) -> Image.Image:
     """The decoded picture of a JPEG, PNG or WebP file, given by path or content; its first frame if it moves.
+
+    at_least: a JPEG may be decoded at a half, a quarter or an eighth of its size as long as both sides keep so many
+    pixels, which is faster and blurs a little differently; at its own size if not given.
 
     Raises `PictureError` if it cannot be read, is of another format, is damaged or cut off, or has over 64 megapixels,
     which its header says before anything is decoded.
@@ -53,7 +56,10 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
     content = source if isinstance(source, bytes) else read_picture(source)
     with _decoding(name, content):
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
-        _load(picture)
+        _check_size(picture)
+        if at_least is not None:
+            picture.draft("RGB", (at_least, at_least))
+        picture.load()
     return picture
 
 
@@ -85,8 +91,7 @@ def size_of(content: bytes) -> tuple[int, int]:
     """The width and height of a picture, upright, by its file's content, which is not decoded. Raises PictureError."""
     with _decoding("picture", content):
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
-        if picture.width * picture.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
+        _check_size(picture)
         # A PNG may have its EXIF block behind the pixels, and asking for that would decode them.
         turned = "exif" in picture.info and picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (picture.height, picture.width) if turned else picture.size
@@ -233,15 +238,15 @@ def _is_short_webp(content: bytes | None) -> bool:
     return int.from_bytes(content[4:8], "little") + 8 > len(content)
 
 
-def _load(picture: Image.Image) -> None:
+def _check_size(picture: Image.Image) -> None:
     if picture.width * picture.height > MAX_PIXELS:
         raise Image.DecompressionBombError
-    picture.load()
 
 
 def _upright(picture: Image.Image) -> Image.Image:
     with _decoding("picture"):  # Pillow's images are decoded when they are first used
-        _load(picture)
+        _check_size(picture)
+        picture.load()
     with suppress(Exception):  # a damaged EXIF block says nothing about which side is up; the pixels are good
         picture = ImageOps.exif_transpose(picture)
     return picture

@@ -71,3 +71,6 @@ class ViewsSpec(Spec):
     """Grey level behind transparent pictures."""
     backend: Literal["pil", "torchvision"] = "pil"
     """Who resizes: Pillow, or torchvision, as the two image processors of transformers do."""
+    shrink_on_load: bool = False
+    """JPEG files are decoded at a half, a quarter or an eighth of their size where no crop is enlarged by that: faster,
+    and close to, but not equal to, the reference."""

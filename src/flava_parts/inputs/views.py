@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +16,7 @@ from torch import Generator, Tensor
 
 from ..errors import InputError, Problem
 from ..facts import Grid, pair
-from .pictures import Picture
+from .pictures import Picture, open_picture
 from .pil_view import PilView
 from .settings import Backend, ImageProcessorSettings, TargetSize, ViewSettings
 from .torchvision_view import TorchvisionView
@@ -29,6 +32,8 @@ NARROWEST, WIDEST = 3 / 4, 4 / 3
 
 _VIEWS: dict[Backend, type[View]] = {"pil": PilView, "torchvision": TorchvisionView}
 
+
+Seen = TypeVar("Seen")
 
 Draws = Generator | Tensor
 """Where the randomness of B crops and flips comes from: a generator, or (B, 5) float64 numbers in [0, 1) themselves."""
@@ -51,17 +56,31 @@ class Views:
     crop_scale: in training, smallest and largest share of the area that the crop keeps.
     flip: in training, probability that both views are mirrored.
     background: grey level (0 to 255) behind transparent pictures.
+    shrink_on_load: JPEG files are decoded no larger than `least_side` asks for.
     """
 
     settings: ImageProcessorSettings = field(default_factory=ImageProcessorSettings)
     crop_scale: Sequence[float] = (0.9, 1.0)
     flip: float = 0.5
     background: int = 255
+    shrink_on_load: bool = False
 
     @classmethod
     def of(cls, model: FlavaSpec, views: ViewsSpec) -> Views:
         """The views of a model: the sizes are those of its image encoder and codebook."""
-        return cls(settings_of(model, views), views.crop_scale, views.flip, views.background)
+        return cls(settings_of(model, views), views.crop_scale, views.flip, views.background, views.shrink_on_load)
+
+    @property
+    def least_side(self) -> int | None:
+        """As many pixels as each side of a file's picture needs to be left with, so that its smallest crop still has
+        those of both views; None if it is decoded as it is, as also where a view's size depends on the picture's."""
+        made = [view for view in (self.settings.view, self.settings.codebook_view) if view is not None]
+        sizes = [view.size.rectangle if view.do_resize else None for view in made]
+        if not self.shrink_on_load or None in sizes:
+            return None
+        area = self.crop_scale[0]
+        share = math.sqrt(area * max(area, NARROWEST))
+        return math.ceil(max(side for size in sizes for side in size or ()) / share)
 
     def __call__(
         self, pictures: Sequence[Picture], generator: Draws | None = None, *, codebook: bool = True
@@ -83,10 +102,9 @@ class Views:
         """The codebook's view (B, 3, h, w) alone: of whole pictures, or, with ``draws``, of one random crop each."""
         view = view_of(self._codebook())
         crops = [WHOLE] * len(pictures) if draws is None else self._draw(len(pictures), draws)
-        seen = [
-            self._laid_out(view(self._opened(view, picture), crop))
-            for picture, crop in zip(pictures, crops, strict=True)
-        ]
+        seen = _in_threads(
+            lambda picture, crop: self._laid_out(view(self._opened(view, picture), crop)), pictures, crops
+        )
         return torch.from_numpy(self.stacked(seen, view.settings))
 
     def arrays(
@@ -99,15 +117,17 @@ class Views:
                 "a random crop has to be resized; leave do_resize and codebook_do_resize on, or augment off"
             )
         crops = [WHOLE] * len(pictures) if generator is None else self._draw(len(pictures), generator)
-        found: list[list[NDArray[np.float32]]] = [[], []]
-        for picture, crop in zip(pictures, crops, strict=True):
+
+        def seen(picture: Picture, crop: Crop) -> list[NDArray[np.float32]]:
             kept: dict[bool, Opened] = {}  # both views mostly start from the same pixels
-            for view, seen in zip(views, found, strict=False):
+            for view in views:
                 rescales = view.settings.do_rescale
                 if rescales not in kept:
                     kept[rescales] = self._opened(view, picture)
-                seen.append(self._laid_out(view(kept[rescales], crop)))
-        return found[0], found[1]
+            return [self._laid_out(view(kept[view.settings.do_rescale], crop)) for view in views]
+
+        found = _in_threads(seen, pictures, crops)
+        return [first for first, *_ in found], [array for _, *second in found for array in second]
 
     def stacked(self, arrays: Sequence[NDArray[np.float32]], view: ViewSettings | None) -> NDArray[np.float32]:
         """The views of B pictures as one array. Raises `InputError` if they have different sizes."""
@@ -129,6 +149,8 @@ class Views:
         return view
 
     def _opened(self, view: View, picture: Picture) -> Opened:
+        if isinstance(picture, (str, Path, bytes)):
+            picture = open_picture(picture, at_least=self.least_side)
         return view.opened(
             picture,
             background=self.background,
@@ -153,6 +175,17 @@ class Views:
         left, top = left * (1 - width), top * (1 - height)
         edges = torch.stack([left, top, left + width, top + height]).clamp(max=1)
         return [Crop(*crop) for crop in zip(*edges.tolist(), (flip < self.flip).tolist(), strict=True)]
+
+
+def _in_threads(
+    seen: Callable[[Picture, Crop], Seen], pictures: Sequence[Picture], crops: Sequence[Crop]
+) -> list[Seen]:
+    """What is seen of each picture and crop, by as many threads as torch has: decoding and resizing let others run."""
+    threads = min(torch.get_num_threads(), len(pictures))
+    if threads < 2:
+        return list(map(seen, pictures, crops))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(seen, pictures, crops))
 
 
 def view_of(settings: ViewSettings) -> View:

@@ -10,8 +10,11 @@ import torch
 from torch import Generator
 
 from ...inputs.pictures import PictureError, open_picture, rgb_or_rgba
+from ...inputs.views import Views
 from .bad_sample import BadSampleError
 from .sample import Sample
+from .source import Source
+from .specs import SourceSpec
 
 
 class Record(NamedTuple):
@@ -36,6 +39,8 @@ class Records(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.least_side: int | None = None
+        """JPEG files may be decoded smaller as long as both sides keep so many pixels; never if None."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -72,7 +77,7 @@ class Records(ABC):
         image = None
         if record.picture is not None:
             try:
-                image = rgb_or_rgba(open_picture(record.picture))
+                image = rgb_or_rgba(open_picture(record.picture, at_least=self.least_side))
             except PictureError as error:
                 raise self.bad(record.key, error.reason, str(error).removeprefix("picture: ")) from None
         text = None
@@ -90,6 +95,14 @@ class Records(ABC):
         """
         source = source or self.name
         return BadSampleError(f"{place or f'{source}/{key}'}: {message}", source=source, key=key, reason=reason)
+
+
+def opened(spec: SourceSpec, views: Views) -> Source:
+    """The source of a spec, its files of pictures decoded no larger than the views ask for."""
+    source = spec.build()
+    if isinstance(source, Records):
+        source.least_side = views.least_side
+    return source
 
 
 def _drawn(count: int, generator: Generator | None) -> int:
