@@ -15,10 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+
+if TYPE_CHECKING:
+    from flava_parts.data.sources.shards import Shards
 
 ROUNDS = 9
 CHUNK = 10_000
@@ -127,7 +130,8 @@ def index() -> None:
         print(f"  writing it            {seconds(lambda: write_index(str(path))):6.1f} s")
         print(f"  its file              {os.path.getsize(f'{path}.index') / 1e6:6.1f} MB")
         print(f"  opening it            {seconds(lambda: Shards(shards=str(path))) * 1e3:6.1f} ms")
-        print(f"  one sample at random  {seconds(lambda: read_at_random(str(path), 0)) / READINGS * 1e6:6.1f} us")
+        each = seconds(lambda: read_at_random(Shards(shards=str(path)), 0)) / READINGS
+        print(f"  one sample at random  {each * 1e6:6.1f} us")
         for processes in (1, 4):
             shares = in_processes(processes, str(path))
             print(
@@ -135,20 +139,16 @@ def index() -> None:
             )
 
 
-def read_at_random(path: str, seed: int) -> Any:
-    """A source that has been opened, and has read records in a random order."""
-    from flava_parts.data.sources.shards import Shards
-
-    source = Shards(shards=path)
+def read_at_random(source: Shards, seed: int) -> None:
+    """Read records in a random order."""
     for place in np.random.default_rng(seed).integers(0, len(source), READINGS).tolist():
         source.record(place)
-    return source
 
 
 def in_processes(count: int, path: str) -> list[float]:
     """How much more memory each of several processes has, MB, when all have read a shard at random.
 
-    What they share is divided among them (PSS), so that the sum counts it once.
+    Pages of the index that they share are divided among them, so that the sum counts each once.
     """
     spawn = multiprocessing.get_context("spawn")
     barrier, found = spawn.Barrier(count), spawn.Queue()
@@ -163,18 +163,17 @@ def in_processes(count: int, path: str) -> list[float]:
 
 def reading(path: str, seed: int, barrier: Any, found: Any) -> None:
     """One of these processes."""
-    import flava_parts.data.sources.shards  # noqa: F401  # its memory is not the index's
+    from flava_parts.data.sources.shard_index import SUFFIX
+    from flava_parts.data.sources.shards import Shards
 
-    own = psutil.Process()
+    before = memory()["own"]
+    source = Shards(shards=path)
+    read_at_random(source, seed)
     barrier.wait()
-    before = own.memory_full_info().pss
+    index = next(part for part in psutil.Process().memory_maps() if part.path == path + SUFFIX)
+    taken = memory()["own"] - before + index.pss / 1e6
     barrier.wait()
-    source = read_at_random(path, seed)
-    barrier.wait()
-    assert len(source)
-    after = own.memory_full_info().pss
-    barrier.wait()
-    found.put((after - before) / 1e6)
+    found.put(taken)
 
 
 def table() -> None:
