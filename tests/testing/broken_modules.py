@@ -16,6 +16,7 @@ from flava_parts.facts import IGNORE, Streams
 from flava_parts.fusion.transformer import FusionTransformer
 from flava_parts.heads.classifier import LinearClassifier
 from flava_parts.inputs.wordpiece import WordPiece
+from flava_parts.layers.attention import at
 from flava_parts.losses.masked_prediction import MaskedPrediction
 from flava_parts.losses.matching import ImageTextMatching
 from flava_parts.maskers.bert_tokens import BertTokenMasker
@@ -85,7 +86,23 @@ class IgnoresKeep(VisionTransformer):
         return super().forward(pixels, masked, **options)
 
 
+class CutsWithoutBias(VisionTransformer):
+    def forward(self, pixels, *arguments, patches=None, **options):
+        patches = None if patches is None else patches + 1
+        return super().forward(pixels, *arguments, patches=patches, **options)
+
+
 # ----------------------------------------------------------------------------------------- text, fusion, codebook
+
+
+class ReadsTooEarly(TextTransformer):
+    def run(self, states, bias=None, positions=None, *, read=None, **options):
+        return super().run(at(states, read), None if read is not None else bias, positions, **options)
+
+
+class CutsGradients(FusionTransformer):
+    def forward(self, image, text, *arguments, read=None, **options):
+        return super().forward(image, text if read is None else text.detach(), *arguments, read=read, **options)
 
 
 class IgnoresPadding(TextTransformer):

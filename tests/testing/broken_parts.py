@@ -190,6 +190,27 @@ class IgnoresKeep(Vit):
     made_by = "IgnoresKeep"
 
 
+class CutsWithoutBias(Vit):
+    """Gives other patches where they are cut before than where it cuts them itself."""
+
+    breaks = "cut_once"
+    made_by = "CutsWithoutBias"
+
+
+class ReadsTooEarly(Text):
+    """Leaves out what is not read before its words have seen each other."""
+
+    breaks = "narrowed"
+    made_by = "ReadsTooEarly"
+
+
+class CutsGradients(Fusion):
+    """Does not teach the text encoder where only some positions are read."""
+
+    breaks = "narrowed"
+    made_by = "CutsGradients"
+
+
 class IgnoresPadding(Text):
     """Attends to padding."""
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ..facts import ImageTokens, TextTokens, pair
+from ..narrowing import takes
 from .law import ExemptError, LawError, law, one_line
-from .modules import BATCH, MODULE, ModuleBench, Tensors, same
+from .modules import BATCH, MODULE, Tensors, same
+from .narrowed import EncoderBench, narrowed
 
 
 def states_of(output: Any) -> Tensors:
@@ -26,7 +28,7 @@ def stated_states(spec: Any, batch: int, length: int, width: int) -> dict[str, t
     return states | {name: (batch, *stream.shape) for name, stream in spec.streams.items()}
 
 
-class ImageEncoderBench(ModuleBench):
+class ImageEncoderBench(EncoderBench):
     """An image encoder. Every run also hides some patches, if it can."""
 
     kind = "image_encoder"
@@ -58,13 +60,20 @@ class ImageEncoderBench(ModuleBench):
         cells = cells.repeat_interleave(height // grid.rows, 1).repeat_interleave(width // grid.columns, 2)
         return torch.where(cells[:, None], pixels.flip(0) * 2 + 1, pixels)
 
+    def encode(self, part: Any, inputs: Tensors, **asked: Any) -> Any:
+        hidden = (inputs["hidden"],) if self.hides else ()
+        return part(inputs["pixels"], *hidden, keep=None, output_attentions=False, output_hidden_states=False, **asked)
+
+    def real(self, inputs: Tensors) -> Tensor:
+        return torch.ones(len(inputs["pixels"]), self.tokens.length, dtype=torch.bool)
+
     def run(self, part: Any, inputs: Tensors) -> Tensors:
         """As the model runs it: clean, and with hidden patches."""
-        pixels = inputs["pixels"]
-        outputs = states_of(part(pixels, keep=None, output_attentions=False, output_hidden_states=False))
+        clean = part(inputs["pixels"], keep=None, output_attentions=False, output_hidden_states=False)
+        outputs = states_of(clean)
         if self.hides:
-            masked = part(pixels, inputs["hidden"], keep=None, output_attentions=False, output_hidden_states=False)
-            outputs |= {f"masked {name}": value for name, value in states_of(masked).items()}
+            masked = states_of(self.encode(part, inputs))
+            outputs |= {f"masked {name}": value for name, value in masked.items()}
         return outputs
 
     def stated(self, batch: int) -> dict[str, tuple[int, ...]]:
@@ -103,10 +112,22 @@ def padding(bench: ImageEncoderBench) -> None:
     same({"pre_norm": seen[kept]}, {"pre_norm": other[kept]}, "what is not kept shows in what is")
 
 
-ImageEncoderBench.laws = (*MODULE, masking, padding)
+@law("let `forward(pixels, patches=encoder.cut(pixels))` do what `forward(pixels)` does; or take no `patches`")
+def cut_once(bench: ImageEncoderBench) -> None:
+    """Patches that are cut once serve the clean pass and the masked one."""
+    if not takes(bench.part, "patches"):
+        raise ExemptError("forward takes no `patches`, so that every pass cuts its own")
+    inputs = bench.inputs()
+    with torch.no_grad():
+        patches = bench.part.cut(inputs["pixels"])
+        given = states_of(bench.encode(bench.part, inputs, patches=patches))
+        same(states_of(bench.encode(bench.part, inputs)), given, "with patches that were cut before")
 
 
-class TextEncoderBench(ModuleBench):
+ImageEncoderBench.laws = (*MODULE, masking, padding, narrowed, cut_once)
+
+
+class TextEncoderBench(EncoderBench):
     """A text encoder, on texts of different lengths, padded."""
 
     kind = "text_encoder"
@@ -128,11 +149,17 @@ class TextEncoderBench(ModuleBench):
         words = self.length - torch.arange(batch) % 3
         return {"ids": ids, "keep": (torch.arange(self.length) < words.clamp(min=1)[:, None]).long()}
 
+    def encode(self, part: Any, inputs: Tensors, **asked: Any) -> Any:
+        ids, keep = inputs["ids"], inputs["keep"]
+        return part(ids, keep, None, None, output_attentions=False, output_hidden_states=False, **asked)
+
+    def real(self, inputs: Tensors) -> Tensor:
+        return inputs["keep"].bool()
+
     def run(self, part: Any, inputs: Tensors) -> Tensors:
         """As the model runs it. What stands at padding is nobody's business, and is set to 0."""
         keep = inputs["keep"]
-        output = part(inputs["ids"], keep, None, None, output_attentions=False, output_hidden_states=False)
-        states = states_of(output)
+        states = states_of(self.encode(part, inputs))
         for name in ("last_hidden_state", "pre_norm"):
             states[name] = states[name] * keep[..., None] if states[name].shape[:2] == keep.shape else states[name]
         return states
@@ -168,4 +195,4 @@ def reads_ids(bench: TextEncoderBench) -> None:
         raise LawError("a text with another word has the same summary")
 
 
-TextEncoderBench.laws = (*MODULE, text_padding, reads_ids)
+TextEncoderBench.laws = (*MODULE, text_padding, reads_ids, narrowed)

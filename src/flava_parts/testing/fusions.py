@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..facts import ImageTokens, Layout, TextTokens
 from .encoders import stated_states, states_of
 from .law import LawError, law
-from .modules import BATCH, MODULE, ModuleBench, Tensors, same
+from .modules import BATCH, MODULE, Tensors, same
+from .narrowed import EncoderBench, narrowed
 
 
-class FusionBench(ModuleBench):
+class FusionBench(EncoderBench):
     """A fusion part, on states of the model's two encoders, texts padded."""
 
     kind = "fusion"
@@ -44,18 +46,19 @@ class FusionBench(ModuleBench):
             "keep": (torch.arange(self.words) < words[:, None]).long(),
         }
 
+    def encode(self, part: Any, inputs: Tensors, **asked: Any) -> Any:
+        image, text, keep = inputs["image"], inputs["text"], inputs["keep"]
+        return part(image, text, None, keep, output_attentions=False, output_hidden_states=False, **asked)
+
+    def real(self, inputs: Tensors) -> Tensor:
+        layout = self.layout(self.words)
+        kept = torch.ones(len(inputs["keep"]), layout.length, dtype=torch.bool)
+        kept[:, layout.words] = inputs["keep"].bool()
+        return kept
+
     def run(self, part: Any, inputs: Tensors) -> Tensors:
         """As the model runs it."""
-        return states_of(
-            part(
-                inputs["image"],
-                inputs["text"],
-                None,
-                inputs["keep"],
-                output_attentions=False,
-                output_hidden_states=False,
-            )
-        )
+        return states_of(self.encode(part, inputs))
 
     def stated(self, batch: int) -> dict[str, tuple[int, ...]]:
         layout = self.layout(self.words)
@@ -97,12 +100,10 @@ def fused_padding(bench: FusionBench) -> None:
     if getattr(bench.spec, "mask_text_padding", True) is False:
         return
     text = torch.where(inputs["keep"].bool()[..., None], inputs["text"], inputs["text"].flip(0) + 1)
-    layout = bench.layout(bench.words)
-    kept = torch.ones(BATCH, layout.length, dtype=torch.bool)
-    kept[:, layout.words] = inputs["keep"].bool()
+    kept = bench.real(inputs)
     seen = bench.outputs(bench.part, inputs)["last_hidden_state"]
     other = bench.outputs(bench.part, inputs | {"text": text})["last_hidden_state"]
     same({"states": seen[kept]}, {"states": other[kept]}, "padding shows")
 
 
-FusionBench.laws = (*MODULE, layout, fuses, fused_padding)
+FusionBench.laws = (*MODULE, layout, fuses, fused_padding, narrowed)
