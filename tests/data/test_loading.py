@@ -27,7 +27,7 @@ SOURCE = MadeUpSpec(size=200, bad_every=20)
 
 def data(source: MadeUpSpec = SOURCE, **more: object) -> DataSpec:
     streams = {
-        "pairs": StreamSpec(source=source),
+        "pairs": StreamSpec(source=source, bucket=2),
         "texts": StreamSpec(source=GlossesSpec(), use="texts", bucket=2, ratio=0.3),
     }
     return DataSpec(streams=streams, **{"bad": BadSpec(rate=1.0), **more})
@@ -77,13 +77,13 @@ def test_a_dead_worker_is_named(tmp_path: Path) -> None:
 
 
 def test_workers_leave_signals_to_the_run(tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM reach every process of a group; the workers go on, and end with the context."""
+    """What stops a run may reach every process of its group; the workers go on, and end with the context."""
     before = set(multiprocessing.active_children())
     with loading(data(workers=2, prefetch=1), tmp_path) as found:
         found.batch(0)
         workers = set(multiprocessing.active_children()) - before
         for worker in workers:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 os.kill(worker.pid, number)
         for step in range(1, 12):
             found.batch(step)

@@ -303,6 +303,30 @@ def test_folders_of_pictures_are_learnt_from(model_folder: Path, tmp_path: Path)
     assert ("cat", "dog") == model.classes
 
 
+def test_broken_pictures_are_replaced_in_training_and_left_out_of_the_measure(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    """Each is told with its reason; workers change nothing; too many end the run."""
+    pictures = class_folders(tmp_path / "pictures", {"cat": 8, "dog": 8})
+    (pictures / "dog" / "3.png").write_bytes(b"")
+    sources = [f"data.{split}={{type: flava.image_folder, folder: {pictures}}}" for split in ("train", "held_out")]
+    for workers in (0, 2):
+        changes = (*sources, "train.batch_size=4", f"data.workers={workers}")
+        finetune(tiny(model_folder, *changes), tmp_path / f"{workers}", log=silent)
+    (line,) = (tmp_path / "0" / "bad_samples.jsonl").read_text().splitlines()
+    (step,) = (record["step"] for record in records(tmp_path / "0") if "bad/empty-file" in record)
+
+    assert {"step": step, "stream": "train", "key": "dog/3.png", "reason": "empty-file"}.items() <= json.loads(
+        line
+    ).items()
+    assert 1 == records(tmp_path / "0")[-1]["held_out/bad"]
+    assert losses(tmp_path / "0") == losses(tmp_path / "2")
+    assert (tmp_path / "0" / "bad_samples.jsonl").read_text() == (tmp_path / "2" / "bad_samples.jsonl").read_text()
+    strict = (*sources, "train.batch_size=4", "data.bad={rate: 0.01, least: 1}")
+    with pytest.raises(InputError, match=r"of the last [0-9]+ samples 1 were bad, more than 1\.0%: 1 empty-file"):
+        finetune(tiny(model_folder, *strict), tmp_path / "strict", log=silent)
+
+
 class Tagged:
     """Texts that belong to any number of three classes."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
@@ -21,7 +23,7 @@ from .masking import MaskerCourse, Masking
 from .mixture import Mixture
 from .order import Order, check_batch
 from .packing import pack
-from .reader import BadSample, Lengths, Reader
+from .reader import BadSample, Lengths, Read, Reader
 from .rows import Row, Rows
 from .sources.record import opened
 from .sources.source import Source
@@ -48,6 +50,20 @@ class Batch(NamedTuple):
     """The samples that were replaced."""
     samples: tuple[str, ...] = ()
     """What its samples are called in their sources, row by row."""
+
+    @classmethod
+    def of(
+        cls,
+        stream: str,
+        losses: tuple[str, ...] | None,
+        tensors: dict[str, Tensor],
+        metrics: Mapping[str, float],
+        read: Sequence[Read],
+    ) -> Batch:
+        """The batch of the rows that were read, with the metrics that count the bad ones."""
+        bad = tuple(found for one in read for found in one.bad)
+        counts = Counter(f"bad/{found.reason}" for found in bad)
+        return cls(stream, losses, tensors, {**metrics, **counts}, bad, tuple(one.sample.key for one in read))
 
 
 class _Group(NamedTuple):
@@ -137,7 +153,6 @@ class Batches:
         mine = slice(first, after)
         read = [self._reader(row) for row in rows[mine]]
         taken, samples = [one.row for one in read], [one.sample for one in read]
-        bad = tuple(found for one in read for found in one.bad)
         metrics = {f"epoch/{stream}": epochs for stream, epochs in group.rows.epochs(number).items()}
         tensors: dict[str, Tensor] = {}
         if group.use != "images":
@@ -164,9 +179,7 @@ class Batches:
             patches = group.masking.patches(size, step)
             if patches is not None:
                 tensors["bool_masked_pos"] = patches[mine]
-        for found in bad:
-            metrics[f"bad/{found.reason}"] = metrics.get(f"bad/{found.reason}", 0) + 1
-        return Batch(name, group.losses, tensors, metrics, bad, tuple(sample.key for sample in samples))
+        return Batch.of(name, group.losses, tensors, metrics, read)
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -259,14 +272,23 @@ class Batches:
     def _seen(self, pictures: Sequence[Picture], rows: list[Row], *, codes: bool) -> dict[str, Tensor]:
         """The views of pictures, of crops that are keyed by seed, stream, epoch and sample; or of those crops that
         there are stored codes of, with these."""
-        streams, epochs, indices = np.array(
-            [(name_number(row.stream), row.epoch, row.sample) for row in rows], dtype=np.int64
-        ).T
         if codes and self._codes is not None:
-            stored = self._codes.of(rows, keyed_uniform((self._seed, "view"), streams, epochs, indices, count=1)[:, 0])
+            stored = self._codes.of(rows, drawn((self._seed, "view"), rows, count=1)[:, 0])
             return image_tensors(pictures, self._views, stored.draws) | {"mim_labels": stored.codes}
-        draws = keyed_uniform((self._seed, "crop"), streams, epochs, indices, count=5)
-        return image_tensors(pictures, self._views, torch.from_numpy(draws), codebook=codes)
+        return image_tensors(pictures, self._views, crops(self._seed, rows), codebook=codes)
+
+
+def crops(seed: int, rows: Sequence[Row]) -> Tensor:
+    """The (B, 5) numbers that say which crop of its picture each row has, keyed by seed, stream, epoch and sample."""
+    return torch.from_numpy(drawn((seed, "crop"), rows, count=5))
+
+
+def drawn(key: tuple[str | int, ...], rows: Sequence[Row], *, count: int) -> NDArray[np.float64]:
+    """(B, count) numbers, uniform in [0, 1), keyed by each row's stream, epoch and sample."""
+    streams, epochs, indices = np.array(
+        [(name_number(row.stream), row.epoch, row.sample) for row in rows], dtype=np.int64
+    ).T
+    return keyed_uniform(key, streams, epochs, indices, count=count)
 
 
 def _remade(arguments: dict[str, Any], quarantined: Sequence[BadSample]) -> Batches:

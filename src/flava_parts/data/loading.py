@@ -13,31 +13,50 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ..errors import FlavaPartsError
 from .bad_samples import BAD_SAMPLES, BadSamples
-from .loader import Batch, Batches
+from .loader import Batch
+from .reader import Reader
 from .rows import Row
-from .specs import DataSpec
+from .specs import ReadSpec
 
 
 class WorkerError(FlavaPartsError):
     """A process that prepares batches ended, or does not answer."""
 
 
+class Maker(Protocol):
+    """Makes the batch of any step; can be sent to other processes."""
+
+    @property
+    def rank(self) -> int:
+        """Which part of each batch it makes, from 0."""
+        ...
+
+    @property
+    def reader(self) -> Reader:
+        """Who reads the samples."""
+        ...
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0."""
+        ...
+
+
 class Loading:
     """The batches of a run from update ``first`` to ``steps``, which are asked for in this order; a context.
 
-    With ``data.workers`` they are made ahead in that many processes, which leave Ctrl-C and SIGTERM to this one and
-    end with the context, however they are. What is in a batch does not depend on them. torch's global generator is
+    With ``data.workers`` they are made ahead in that many processes, which leave `STOPPING` to this one and end
+    with the context, however they are. What is in a batch does not depend on them. torch's global generator is
     not touched. Bad samples are told in ``folder`` (see `BadSamples`).
     """
 
-    def __init__(self, batches: Batches, data: DataSpec, *, folder: Path, first: int, steps: int) -> None:
+    def __init__(self, batches: Maker, data: ReadSpec, *, folder: Path, first: int, steps: int) -> None:
         self._batches = batches
         self._data = data
         self._steps = steps
@@ -99,7 +118,7 @@ class _Places:
 class _Steps(Dataset["Batch | FlavaPartsError"]):
     """The batch of each step; what a user can mend comes as a value, so that it keeps its type and its words."""
 
-    def __init__(self, batches: Batches, places: _Places) -> None:
+    def __init__(self, batches: Maker, places: _Places) -> None:
         self._batches = batches
         self._places = places
 
@@ -119,10 +138,10 @@ class _Steps(Dataset["Batch | FlavaPartsError"]):
 class _Pool:
     """Workers that make the batches of ``steps``."""
 
-    def __init__(self, batches: Batches, data: DataSpec, steps: range) -> None:
+    def __init__(self, batches: Maker, data: ReadSpec, steps: range) -> None:
         self._batches = batches
         self._timeout = data.timeout
-        self._places = _Places(data.workers, list(data.streams))
+        self._places = _Places(data.workers, list(batches.reader.streams))
         before = set(multiprocessing.active_children())
         loader = DataLoader(
             _Steps(batches, self._places),
@@ -183,8 +202,8 @@ def _end(process: BaseProcess) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
-"""Who stops a run stops it at its main process; workers end with that."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Who stops a run stops it at its main process; workers end with that. torchrun signals them too."""
 
 
 @contextmanager

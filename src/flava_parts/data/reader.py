@@ -72,12 +72,22 @@ class Reader:
     epoch and sample. In place of a bad sample comes another of the same stream, keyed likewise: neither depends on who
     reads, when, or what else.
 
+    place: what the names of streams are behind, in messages.
     on_error: ``raise`` the error of a bad sample; ``skip`` it; or ``quarantine`` it too, which is to skip it from then
     on without reading it again.
     """
 
-    def __init__(self, *, sources: Mapping[str, Source], uses: Mapping[str, Use], seed: int, on_error: OnError) -> None:
+    def __init__(
+        self,
+        *,
+        sources: Mapping[str, Source],
+        uses: Mapping[str, Use],
+        seed: int,
+        on_error: OnError,
+        place: str = "data.streams",
+    ) -> None:
         self._sources = sources
+        self._place = place
         self._uses = uses
         self._seed = seed
         self._on_error: OnError = on_error
@@ -98,13 +108,18 @@ class Reader:
             word = keyed_words((self._seed, "replacement", row.stream), row.epoch, row.sample, attempt)
             taken = row._replace(sample=int(word[0] % np.uint64(len(self._sources[row.stream]))))
         raise InputError(
-            f"data.streams.{row.stream}: {ATTEMPTS + 1} samples drawn in a row are bad, the last because: "
+            f"{self._place}.{row.stream}: {ATTEMPTS + 1} samples drawn in a row are bad, the last because: "
             f"{bad[-1].message}"
         )
 
     def quarantine(self, bad: BadSample) -> None:
         """Do not read this sample again."""
         self._quarantined[bad.stream, bad.sample] = bad
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The names of the streams that it reads."""
+        return tuple(self._sources)
 
     @property
     def quarantined(self) -> tuple[BadSample, ...]:

@@ -63,7 +63,25 @@ class BadSpec(Spec):
     """... and they are at least so many."""
 
 
-class DataSpec(Spec):
+class ReadSpec(Spec):
+    """How samples are read, whatever they are for."""
+
+    workers: NonNegativeInt = 0
+    """Processes that prepare batches; 0: the process that trains does it. Batches do not depend on it."""
+    prefetch: PositiveInt = 2
+    """Batches that each of them prepares ahead."""
+    start_method: Literal["spawn", "forkserver"] = "spawn"
+    """How they are started; the system has to know it."""
+    timeout: PositiveFloat = 120.0
+    """Seconds that are waited for a batch of theirs."""
+    on_error: Literal["raise", "skip", "quarantine"] = "skip"
+    """What becomes of a sample that cannot be used. raise: the run ends. skip: another of its stream takes its place,
+    and `bad_samples.jsonl` in the run's folder tells. quarantine: it is also not read again."""
+    bad: BadSpec = BadSpec()
+    """How many of them are too many."""
+
+
+class DataSpec(ReadSpec):
     """The data of a run: tokenizer, views, and the mixture of streams."""
 
     tokenizer: Slot[TokenizerSpec] = WordPieceSpec()
@@ -78,19 +96,6 @@ class DataSpec(Spec):
     """A folder that `flava-parts data tokenize` wrote: the codes of masked patches are read there, not computed."""
     pad_multiple: PositiveInt = 1
     """Texts are padded to the longest of their batch, and on to a multiple of this many tokens."""
-    workers: NonNegativeInt = 0
-    """Processes that prepare batches; 0: the process that trains does it. Batches do not depend on it."""
-    prefetch: PositiveInt = 2
-    """Batches that each of them prepares ahead."""
-    start_method: Literal["spawn", "forkserver"] = "spawn"
-    """How they are started; the system has to know it."""
-    timeout: PositiveFloat = 120.0
-    """Seconds that are waited for a batch of theirs."""
-    on_error: Literal["raise", "skip", "quarantine"] = "skip"
-    """What becomes of a sample that cannot be used. raise: the run ends. skip: another of its stream takes its place,
-    and `bad_samples.jsonl` in the run's folder tells. quarantine: it is also not read again."""
-    bad: BadSpec = BadSpec()
-    """How many of them are too many."""
 
     @model_validator(mode="after")
     def _paddings_fit(self) -> DataSpec:
@@ -118,7 +123,7 @@ class DataSpec(Spec):
         return tuple(map(tuple, found.values()))
 
 
-class LabelledDataSpec(Spec):
+class LabelledDataSpec(ReadSpec):
     """The data of a fine-tuning: labelled samples, and how they become tensors."""
 
     train: Slot[SourceSpec]

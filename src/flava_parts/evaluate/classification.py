@@ -11,31 +11,32 @@ from ..errors import InputError
 from .mode import evaluating
 
 if TYPE_CHECKING:
-    from ..data.labelled import Labelled
+    from ..data.labelled import HeldOut
     from ..heads.classification import FlavaForClassification
 
 
-def measure(model: FlavaForClassification, samples: Labelled, *, batch_size: int) -> dict[str, float]:
+def measure(model: FlavaForClassification, samples: HeldOut, *, batch_size: int) -> dict[str, float]:
     """What a classifier gets right: ``accuracy``, or ``mean_average_precision`` of a multi-label head; and ``loss``.
 
-    Samples are not augmented; no random numbers are drawn, and the model is left as it was. Raises `InputError` if
-    there is no sample, or, for a multi-label head, none that belongs to a class.
+    ``bad`` says how many samples could not be used, if there are any. Samples are not augmented; no random numbers are
+    drawn, and the model is left as it was. Raises `InputError` if there is no sample that can be used, or, for a
+    multi-label head, none that belongs to a class.
     """
-    if not len(samples):
-        raise InputError("data.held_out: there is no sample to measure on")
     device = next(model.parameters()).device
     logits: list[Tensor] = []
     labels: list[Tensor] = []
     with evaluating(model), torch.inference_mode():
-        for start in range(0, len(samples), batch_size):
-            tensors = samples.tensors(range(start, min(start + batch_size, len(samples))))
+        for tensors in samples.batches(batch_size):
             labels.append(tensors.pop("labels"))
             logits.append(model(**{name: tensor.to(device) for name, tensor in tensors.items()}).logits.float().cpu())
+        if not logits:
+            raise InputError("data.held_out: there is no sample to measure on")
         said, right = torch.cat(logits), torch.cat(labels)
         loss = float(model.head.loss(said, right))
-    if model.head.multi_label:
-        return {"mean_average_precision": mean_average_precision(said, right), "loss": loss}
-    return {"accuracy": accuracy(said, right), "loss": loss}
+    name, found = (
+        ("mean_average_precision", mean_average_precision) if model.head.multi_label else ("accuracy", accuracy)
+    )
+    return {name: found(said, right), "loss": loss} | ({"bad": samples.bad} if samples.bad else {})
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:

@@ -9,16 +9,11 @@ from typing import cast
 import torch
 
 from ..compose import compose_classifier
-from ..data.keyed import keyed_generator
-from ..data.labelled import Labelled
-from ..data.loader import Batch
-from ..data.order import Order, check_batch
-from ..data.sources.specs import SourceSpec
-from ..errors import InputError
+from ..data.labelled import HeldOut, LabelledBatches, Labelling
+from ..data.loading import Loading
 from ..evaluate.classification import measure
 from ..facts import Use
 from ..heads.classification import FlavaForClassification
-from ..inputs.processor import Processor
 from ..interop.finetuned import processor_of
 from ..interop.pretrained import load_stored
 from ..interop.stored import open_stored
@@ -83,19 +78,11 @@ def _finetune(
         take_over(model, load_stored(pretrained), place=pretrained.place)
     claim(folder / SPEC, spec, registry=registry, allow=allow)
 
-    processor, seed, size = processor_of(spec), spec.train.seed, spec.train.batch_size
-    samples = _labelled(spec, spec.data.train, "data.train", processor)
-    order = Order(size=len(samples), key=(seed, "order", "train"))
-    try:
-        check_batch(len(samples), size)
-    except InputError as error:
-        raise InputError(f"data.train: {error}") from error
-    held_out = _labelled(spec, spec.data.held_out, "data.held_out", processor) if spec.data.held_out else None
-
-    def batch_of(step: int) -> Batch:
-        indices = [place.sample for place in order.batch(step, size=size)]
-        return Batch("train", None, samples.tensors(indices, keyed_generator(seed, "batch", step)))
-
+    data, size, labelling = spec.data, spec.train.batch_size, _labelling(spec)
+    batches = LabelledBatches(
+        data.train, labelling, stream="train", batch_size=size, seed=spec.train.seed, on_error=data.on_error
+    )
+    held_out = HeldOut(data.held_out, labelling, stream="held_out", on_error=data.on_error) if data.held_out else None
     state = new_state(model, spec.train, say=log)
     checkpoints = checkpoints_of(spec, folder, registry)
     if begun is not None:
@@ -110,9 +97,10 @@ def _finetune(
             metrics.update({f"held_out/{name}": value for name, value in measures.items()})
         return dict(metrics)
 
-    with Interruption() as interruption:
+    loading = Loading(batches, data, folder=folder, first=state.step, steps=spec.train.steps)
+    with Interruption() as interruption, loading:
         try:
-            if train(state, batch_of, spec.train, observers, checkpoints, interruption, evaluate):
+            if train(state, loading.batch, spec.train, observers, checkpoints, interruption, evaluate):
                 with interruption.at_once():
                     return Outcome(complete=True, step=state.step, metrics=metrics, pictures=_draw(folder))
         except Interrupted:
@@ -120,10 +108,9 @@ def _finetune(
     return Outcome(complete=False, step=state.step, metrics={}, pictures=(), signal=interruption.signal)
 
 
-def _labelled(spec: FinetuneSpec, source: SourceSpec, place: str, processor: Processor) -> Labelled:
-    return Labelled(
-        source.build(),
-        place=place,
+def _labelling(spec: FinetuneSpec) -> Labelling:
+    processor = processor_of(spec)
+    return Labelling(
         use=_USES[spec.head.reads],
         classes=len(spec.data.classes or ()),
         multi_label=spec.head.multi_label,
