@@ -31,7 +31,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Strict types. Reads torch from the environment of `tests`, so that torch is installed once."""
+    """Strict types, of plugins too. Reads torch from the environment of `tests`, so that torch is installed once."""
     session.install(*GROUPS["types"])
     session.run("pyright", "--project", "pyproject.toml", "--pythonpath", ".nox/tests/bin/python")
 

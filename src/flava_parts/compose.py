@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -29,9 +31,9 @@ def compose(
         raise SpecError(errors)
     with torch.device(device if device is not None else torch.get_default_device()):
         return FlavaForPreTraining(
-            image_encoder=spec.image_encoder.build(),
-            text_encoder=spec.text_encoder.build(),
-            fusion=spec.fusion.build(image=wiring.image, text=wiring.text) if spec.fusion else None,
+            image_encoder=_encoder(spec.image_encoder.build()),
+            text_encoder=_encoder(spec.text_encoder.build()),
+            fusion=_encoder(spec.fusion.build(image=wiring.image, text=wiring.text)) if spec.fusion else None,
             codebook=spec.codebook.build() if spec.codebook else None,
             image_masker=spec.image_masker.build(grid=wiring.image.grid) if spec.image_masker else None,
             text_masker=spec.text_masker.build(vocab=wiring.vocab) if spec.text_masker else None,
@@ -60,11 +62,18 @@ def compose_classifier(spec: FinetuneSpec, *, device: torch.device | str | None 
     fusion = model.fusion if "fusion" in slots else None
     with torch.device(device if device is not None else torch.get_default_device()):
         return FlavaForClassification(
-            image_encoder=model.image_encoder.build() if "image_encoder" in slots else None,
-            text_encoder=model.text_encoder.build() if "text_encoder" in slots else None,
-            fusion=fusion.build(image=model.image_encoder.tokens, text=model.text_encoder.tokens) if fusion else None,
+            image_encoder=_encoder(model.image_encoder.build()) if "image_encoder" in slots else None,
+            text_encoder=_encoder(model.text_encoder.build()) if "text_encoder" in slots else None,
+            fusion=_encoder(fusion.build(image=model.image_encoder.tokens, text=model.text_encoder.tokens))
+            if fusion
+            else None,
             head=spec.head.build(width=summary_width(model, spec.head.reads), classes=len(classes)),
             frozen=spec.train.freeze,
             classes=classes,
             spec=spec,
         )
+
+
+def _encoder(module: nn.Module) -> Any:
+    """A module as models take it: they are typed with FLAVA's own, though a plugin's need only have their forward."""
+    return module

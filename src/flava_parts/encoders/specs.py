@@ -12,6 +12,8 @@ from ..fields import Activation, Pixels, Rate
 from ..part import PartSpec, fault
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .text import TextTransformer
     from .vision import VisionTransformer
 
@@ -29,8 +31,8 @@ class ImageEncoderSpec(PartSpec):
         """The sequence that the encoder returns."""
 
     @abstractmethod
-    def build(self) -> VisionTransformer:
-        """The module, on torch's current default device."""
+    def build(self) -> nn.Module:
+        """The module, on torch's current default device: an encoder by what its forward takes and returns."""
 
 
 class TextEncoderSpec(PartSpec):
@@ -44,8 +46,8 @@ class TextEncoderSpec(PartSpec):
         """The sequence that the encoder returns."""
 
     @abstractmethod
-    def build(self) -> TextTransformer:
-        """The module, on torch's current default device."""
+    def build(self) -> nn.Module:
+        """The module, on torch's current default device: an encoder by what its forward takes and returns."""
 
 
 class TransformerFields(PartSpec):

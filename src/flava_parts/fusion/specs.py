@@ -12,6 +12,8 @@ from ..facts import ImageTokens, Layout, TextTokens
 from ..part import PartSpec
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .transformer import FusionTransformer
 
 
@@ -25,8 +27,8 @@ class FusionSpec(PartSpec):
         """Where summary, patches and words lie in the fused sequence of the longest text."""
 
     @abstractmethod
-    def build(self, *, image: ImageTokens, text: TextTokens) -> FusionTransformer:
-        """The module, on torch's current default device."""
+    def build(self, *, image: ImageTokens, text: TextTokens) -> nn.Module:
+        """The module, on torch's current default device; it has a `layout` that agrees with the spec's."""
 
 
 class FusionTransformerSpec(TransformerFields, FusionSpec):

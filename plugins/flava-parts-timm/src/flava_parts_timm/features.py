@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import isqrt
 from typing import Any
 
-import timm
+import timm  # pyright: ignore[reportMissingImports]  # the environment of the types need not have it
 import torch
 
 from flava_parts.errors import InputError

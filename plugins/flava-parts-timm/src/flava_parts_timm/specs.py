@@ -39,7 +39,7 @@ class TimmSpec(ImageEncoderSpec):
 
         return features(self.model, self.image_size, self.channels).tokens
 
-    def build(self) -> TimmBackbone:  # pyright: ignore[reportIncompatibleMethodOverride]  # an encoder by its forward
+    def build(self) -> TimmBackbone:
         from .backbone import TimmBackbone
 
         return TimmBackbone(**self.arguments())

@@ -77,7 +77,7 @@ class ViTSpec(BackboneSpec):
         side = pair(self.image_size)[0] // self.patch_size
         return ImageTokens(grid=Grid(side, side), prefix=1, width=self.width)
 
-    def build(self) -> ViT:  # pyright: ignore[reportIncompatibleMethodOverride]  # an encoder by its forward
+    def build(self) -> ViT:
         from .vit import ViT
 
         return ViT(**self.arguments())
@@ -132,7 +132,7 @@ class SwinSpec(BackboneSpec):
         width = self.width * 2 ** (len(self.depths) - 1)
         return ImageTokens(grid=_grid(self.image_size, self.stride), prefix=1, width=width)
 
-    def build(self) -> Swin:  # pyright: ignore[reportIncompatibleMethodOverride]  # an encoder by its forward
+    def build(self) -> Swin:
         from .swin import Swin
 
         return Swin(**self.arguments())
@@ -175,7 +175,7 @@ class ConvNeXtSpec(BackboneSpec):
     def tokens(self) -> ImageTokens:
         return ImageTokens(grid=_grid(self.image_size, self.stride), prefix=1, width=self.widths[-1])
 
-    def build(self) -> ConvNeXt:  # pyright: ignore[reportIncompatibleMethodOverride]  # an encoder by its forward
+    def build(self) -> ConvNeXt:
         from .convnext import ConvNeXt
 
         return ConvNeXt(**self.arguments())

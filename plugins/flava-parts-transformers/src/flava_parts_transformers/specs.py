@@ -52,7 +52,7 @@ class ImageTowerSpec(SourceFields, ImageEncoderSpec):
 
         return image_tokens(self.config, self.folder, self.image_size, self.channels)
 
-    def build(self) -> ImageTower:  # pyright: ignore[reportIncompatibleMethodOverride]  # an encoder by its forward
+    def build(self) -> ImageTower:
         from .image import ImageTower
 
         return ImageTower(**self.arguments())
@@ -69,7 +69,7 @@ class TextEncoderSpec(SourceFields, TextEncoder):
 
         return text_tokens(self.config, self.folder)
 
-    def build(self) -> TextTower:  # pyright: ignore[reportIncompatibleMethodOverride]  # an encoder by its forward
+    def build(self) -> TextTower:
         from .text import TextTower
 
         return TextTower(**self.arguments())
