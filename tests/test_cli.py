@@ -202,13 +202,14 @@ def test_init(run: Run) -> None:
     )
 
 
-def test_wrong_use(run: Run) -> None:
+def test_wrong_use(run: Run, tmp_path: Path) -> None:
     """What typer refuses ends with 2 as well; so does a plugin that cannot be imported."""
     assert 2 == run("check")[0]
     assert 2 == run("zebra")[0]
-    assert (2, "", "-p zebra_plugin: ModuleNotFoundError: No module named 'zebra_plugin'\n") == run(
-        "parts", "-p", "zebra_plugin"
-    )
+    missing = "-p zebra_plugin: ModuleNotFoundError: No module named 'zebra_plugin'"
+    assert (2, "", f"{missing}\n") == run("parts", "-p", "zebra_plugin")
+    (tmp_path / "zebra_plugin.py").touch()
+    assert (2, "", f"{missing}; did you mean -p zebra_plugin.py?\n") == run("parts", "-p", "zebra_plugin")
 
 
 def test_version(run: Run) -> None:

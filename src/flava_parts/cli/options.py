@@ -38,7 +38,9 @@ def imported(plugin: str) -> ModuleType:
     try:
         return _from_file(Path(plugin)) if plugin.endswith(".py") else import_module(plugin)
     except (Exception, SystemExit) as error:
-        raise InputError(f"-p {plugin}: {type(error).__name__}: {error}") from None
+        file = f"{plugin}.py"
+        hint = f"; did you mean -p {file}?" if isinstance(error, ImportError) and Path(file).is_file() else ""
+        raise InputError(f"-p {plugin}: {type(error).__name__}: {error}{hint}") from None
 
 
 def _from_file(path: Path) -> ModuleType:
