@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ from torch import nn
 from flava_parts.encoders.text import TextTransformer
 from flava_parts.encoders.vision import VisionTransformer
 
+CONSTRUCTORS = Path(__file__).parent / "bare_parts.txt"
 PAGE = Path(__file__).parents[1] / "docs" / "guide" / "reuse.md"
 SURFACE = (
     "flava_parts.encoders.vision.VisionTransformer",
@@ -73,6 +75,24 @@ def test_the_surface_is_the_documented_one() -> None:
     for name in SURFACE:
         module, _, attribute = name.rpartition(".")
         assert getattr(importlib.import_module(module), attribute).__module__ == module
+
+
+def keywords(part: type) -> list[str]:
+    """``width=768`` for each parameter of a constructor, ``width`` for one without a default."""
+    each = inspect.signature(part).parameters.values()
+    return [name.name if name.default is name.empty else f"{name.name}={name.default!r}" for name in each]
+
+
+def test_constructors_keep_their_keywords_and_defaults() -> None:
+    """Those of the file, a part a line. Another keyword may be added to it, with a default that changes nothing."""
+    kept = dict(line.split(" ", 1) for line in CONSTRUCTORS.read_text(encoding="utf-8").splitlines())
+
+    assert list(SURFACE) == list(kept)
+    for name, words in kept.items():
+        module, _, attribute = name.rpartition(".")
+        now = keywords(getattr(importlib.import_module(module), attribute))
+        assert [] == [word for word in words.split() if word not in now], name
+        assert [] == [word for word in now if "=" not in word and word not in words.split()], name
 
 
 @pytest.mark.parametrize("module", MODULES)
