@@ -5,6 +5,7 @@ Quick checks from their sources; each package's own tests are run by `nox -s plu
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,7 @@ from types import ModuleType
 
 import pytest
 
+from flava_parts.errors import SpecError
 from flava_parts.loading import load_any, load_run
 from flava_parts.plugins import load_registry
 from flava_parts.spec import RunSpec
@@ -100,6 +102,22 @@ except SystemExit:
     assert "['flava_parts_vq', 'flava_parts_vq.cli']" == ours
     assert "set()" == heavy
     assert int(count) < 300
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_of_its_page_is_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the README shows loads, whatever weights it names."""
+    if name in NEEDS and find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
+    registry = load_registry(plugins=[plugin(name, monkeypatch)], entry_points=False)
+    page = (FOLDER / f"flava-parts-{name}" / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n((?:.*\n)*?)```$", page, re.MULTILINE)
+
+    if "folder:" in shown:
+        with pytest.raises(SpecError, match=r"dinov2-small.config.json: cannot read a configuration"):
+            load_any(shown, registry=registry)
+    else:
+        assert load_any(shown, registry=registry)
 
 
 @pytest.mark.parametrize("name", NAMES)
