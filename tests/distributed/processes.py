@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["distributed.processes", "flava_parts.compose"])  # torch is imported once
+CONTEXT.set_forkserver_preload(["distributed.processes", "flava_parts.train.run"])  # torch is imported once
 
 
 def in_ranks(work: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:

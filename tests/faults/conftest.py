@@ -95,9 +95,9 @@ class Forge:
         changes = [word for change in CHANGES for word in ("--set", change)]
         return self._start({"arguments": ["train", "--out", str(folder), *changes, *more], **settings})
 
-    def save(self, folder: Path, *, rank: int, size: int, step: int, store: Path, **settings: object) -> Trainer:
-        """Start a process that writes a checkpoint with others."""
-        told = {"folder": str(folder), "rank": rank, "size": size, "step": step, "store": str(store)}
+    def save(self, folder: Path, *, rank: int, step: int, store: Path, in_parts: bool, **settings: object) -> Trainer:
+        """Start a process that writes a checkpoint with another one."""
+        told = {"folder": str(folder), "rank": rank, "step": step, "store": str(store), "in_parts": in_parts}
         return self._start({"save": told, **settings})
 
     def close(self) -> None:

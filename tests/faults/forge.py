@@ -9,9 +9,12 @@ import os
 import resource
 import sys
 import traceback
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 import flava_parts.cli.train
 import flava_parts.interop.saving
@@ -21,7 +24,7 @@ from flava_parts.cli import main
 from flava_parts.errors import FlavaPartsError
 from flava_parts.plugins import default_registry
 from flava_parts.train.checkpoints.saving import Checkpoints
-from flava_parts.train.ranks import GlooRanks, OneProcess
+from flava_parts.train.ranks import GlooRanks
 
 
 def command_line(arguments: list[str]) -> None:
@@ -30,19 +33,18 @@ def command_line(arguments: list[str]) -> None:
     main()
 
 
-def save(folder: str, rank: int, size: int, step: int, store: str) -> None:
-    """One process of several that write a checkpoint together, each its own tensors."""
-    ranks = OneProcess()
-    if size > 1:
-        from datetime import timedelta
-
-        torch.distributed.init_process_group(
-            "gloo", init_method=f"file://{store}", rank=rank, world_size=size, timeout=timedelta(seconds=20)
-        )
-        ranks = GlooRanks()
-    tensors = {"model": {f"weight.{rank}": torch.full((1000,), float(step))}}
+def save(folder: str, rank: int, step: int, store: str, in_parts: bool) -> None:
+    """One process of two that write a checkpoint together, whole or each its part."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=timedelta(seconds=20)
+    )
+    weight = torch.full((1000,), float(step))
+    if in_parts:
+        weight = distribute_tensor(weight, init_device_mesh("cpu", (2,)), [Shard(0)], src_data_rank=None)
     try:
-        Checkpoints(Path(folder), "{}\n", ranks=ranks, keep_last=1).save(tensors, {"step": step})
+        Checkpoints(Path(folder), "{}\n", ranks=GlooRanks(), keep_last=1).save(
+            {"model": {"weight": weight, "scale": torch.tensor(1.0)}}, {"step": step}
+        )
     except FlavaPartsError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -12,7 +12,11 @@ from tiny_batches import tiny_model
 
 import flava_parts as fp
 from flava_parts.errors import InputError
-from flava_parts.train.average import average_tensors, moving_average, put_average
+from flava_parts.train.average import moving_average
+from flava_parts.train.checkpoints.loading import open_checkpoint
+from flava_parts.train.checkpoints.saving import Checkpoints
+from flava_parts.train.loop import State
+from flava_parts.train.optimizers import adamw
 from flava_parts.train.run import run
 
 QUIET = "evaluate.retrieval=null"
@@ -45,18 +49,34 @@ def test_the_average_is_a_moving_one() -> None:
     assert average.module.codebook is model.codebook
 
 
-def test_an_average_goes_through_a_file_and_is_checked() -> None:
-    """What is missing or misshapen is named, and then nothing is changed."""
-    model = tiny_model()
-    average, other = moving_average(model, 0.9), moving_average(tiny_model(seed=1), 0.9)
-    average.update_parameters(model)
-    tensors = {name: tensor.clone() for name, tensor in average_tensors(average).items()}
-    wrong = {**tensors, "image_encoder.cls_token": torch.zeros(2)}
-    with pytest.raises(InputError, match=r"^here: does not fit the spec: image_encoder\.cls_token"):
-        put_average(wrong, other, place="here")
-    put_average(tensors, other, place="here")
+def state(*, seed: int = 0, averaged: bool = True) -> State:
+    model = tiny_model(seed=seed)
+    average = moving_average(model, 0.9) if averaged else None
+    return State(model=model, optimizer=adamw(model=model, learning_rate=0.1), average=average)
 
-    assert all(torch.equal(tensors[name], tensor) for name, tensor in average_tensors(other).items())
+
+def test_an_average_goes_through_a_checkpoint(tmp_path: Path) -> None:
+    """A checkpoint without one is refused, and then nothing is changed."""
+    first, other, none = state(), state(seed=1), state(averaged=False)
+    assert first.average is not None
+    with torch.no_grad():
+        first.model.image_encoder.cls_token.fill_(1.0)
+    first.average.update_parameters(first.model)
+    with_average, without = (
+        open_checkpoint(Checkpoints(tmp_path / name, "{}\n").save(saved.tensors(), saved.facts()))
+        for name, saved in (("with", first), ("without", none))
+    )
+    before = {name: tensor.clone() for name, tensor in other.tensors()["model"].items()}
+    with pytest.raises(InputError, match=r"average\.safetensors: does not fit the spec: updates is missing"):
+        other.restore(without)
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.tensors()["model"].items())
+
+    other.restore(with_average)
+    kept = first.tensors()["average"]
+
+    assert 1 == kept["updates"]
+    assert all(torch.equal(kept[name], tensor) for name, tensor in other.tensors()["average"].items())
 
 
 @pytest.fixture(scope="module")

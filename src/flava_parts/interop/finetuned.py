@@ -12,7 +12,7 @@ from ..inputs.views import Views
 from ..loading import load_finetune
 from ..registry import Registry
 from ..spec import FinetuneSpec
-from ..train.checkpoints.layout import CHECKPOINTS, MODEL, SPEC
+from ..train.checkpoints.layout import CHECKPOINTS, MODEL, NEEDED, SPEC
 from ..train.checkpoints.loading import newest_checkpoint
 from ..train.checkpoints.tensor_files import put_tensors, read_tensors
 
@@ -24,7 +24,7 @@ def load_finetuned(folder: str | Path, *, registry: Registry | None = None) -> t
     if the folder is neither, or its tensors do not fit its spec, all of them.
     """
     folder = Path(folder)
-    checkpoint = folder if (folder / MODEL).is_file() else newest_checkpoint(folder / CHECKPOINTS, only=(MODEL, SPEC))
+    checkpoint = folder if (folder / MODEL).is_file() else newest_checkpoint(folder / CHECKPOINTS, only=NEEDED)
     if checkpoint is None:
         raise InputError(f"{folder}: holds neither a checkpoint nor a fine-tuning that has one")
     spec = load_finetune(checkpoint / SPEC, registry=registry)

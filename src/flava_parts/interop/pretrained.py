@@ -110,7 +110,7 @@ def processor_in(folder: Path, registry: Registry | None = None) -> Processor | 
 def _filled(module: nn.Module, stored: Stored, *, strict: bool) -> Any:
     """A module of the meta device with a source's tensors in place of its own."""
     tensors = {name: stored.tensors[name] for name in stored.tensors}
-    unfit = misfits(module, tensors)
+    unfit = misfits(tensors, module.state_dict())
     faults = [*unfit.values(), *(f"{name} is unexpected" for name in stored.strangers)]
     if faults and strict:
         raise InputError(f"{stored.place}: does not fit: {_listed(faults)}; strict=False reports this and goes on")

@@ -22,12 +22,13 @@ from ..maskers.specs import BlockMaskerSpec
 from ..part import PartSpec
 from ..registry import Registry
 from ..spec import FinetuneSpec, FlavaSpec, RunSpec
-from ..train.checkpoints.layout import CHECKPOINTS, MODEL, SPEC
-from ..train.checkpoints.loading import newest_checkpoint
+from ..train.checkpoints.layout import CHECKPOINTS, MODEL, NEEDED, SPEC, group_of
+from ..train.checkpoints.loading import newest_checkpoint, tensors_of
+from ..train.checkpoints.manifest import MANIFEST
 from .config import CONFIG, part_of_config, spec_of_config
 from .hub import download, is_hub_id
 from .keys import Peer, under_any_prefix
-from .tensors import INDEX, PICKLED, SafetensorFiles, read_json, read_pickled
+from .tensors import INDEX, PICKLED, SafetensorFiles, TogetherParts, read_json, read_pickled
 from .torchmultimodal import LOGIT_SCALE, spec_of_tensors
 
 _POOLED = ("image_encoder", "text_encoder", "fusion")
@@ -103,7 +104,8 @@ class Stored:
             raise InputError(f"{self.place}: has no {slot}; it has {', '.join(parts)}")
         prefix = f"{slot}."
         names = {name.removeprefix(prefix): name for name in self.tensors if name.startswith(prefix)}
-        return replace(self, tensors=Renamed(names, self.tensors), strangers=()), whole.get_submodule(slot)
+        tensors = self.tensors.only(names.values()) if isinstance(self.tensors, TogetherParts) else self.tensors
+        return replace(self, tensors=Renamed(names, tensors), strangers=()), whole.get_submodule(slot)
 
 
 class Renamed(Mapping[str, Tensor]):
@@ -139,7 +141,7 @@ def folder_of(source: str | Path, revision: str | None = None) -> Path:
             raise InputError(f"{source}: there is no such folder or file, and it is no owner/name of the hub")
         return download(str(source), revision)
     if path.is_dir() and not (path / MODEL).is_file() and (path / CHECKPOINTS).is_dir():
-        newest = newest_checkpoint(path / CHECKPOINTS, only=(MODEL, SPEC))
+        newest = newest_checkpoint(path / CHECKPOINTS, only=NEEDED)
         if newest is None:
             raise InputError(f"{path}: is a run without a checkpoint; go on with its training first")
         return newest
@@ -156,7 +158,7 @@ def open_stored(source: str | Path, revision: str | None = None, registry: Regis
     if file.is_file() and file.suffix in PICKLED:
         raise InputError(f"{file}: is a file of torch; convert it first: flava-parts convert {file} FOLDER")
     if (folder / SPEC).is_file():
-        tensors = SafetensorFiles.of_file(file if file.is_file() else folder / MODEL)
+        tensors = SafetensorFiles.of_file(file) if file.is_file() else _own_tensors(folder)
         spec = load_any(folder / SPEC, registry=registry)
         if isinstance(spec, FinetuneSpec):
             raise InputError(f"{source}: holds a fine-tuned classifier, where a pretrained model is asked for")
@@ -167,6 +169,13 @@ def open_stored(source: str | Path, revision: str | None = None, registry: Regis
     raise InputError(
         f"{source}: holds no model; a model has {SPEC} or {CONFIG} beside its safetensors, a run has {CHECKPOINTS}"
     )
+
+
+def _own_tensors(folder: Path) -> SafetensorFiles | TogetherParts:
+    """The model's tensors in a folder of ours, a checkpoint if they are in parts."""
+    if (folder / MODEL).is_file() or not (folder / MANIFEST).is_file():
+        return SafetensorFiles.of_file(folder / MODEL)
+    return TogetherParts(tensors_of(folder, group_of(MODEL)))
 
 
 def open_pickled(file: Path, heads: int | None = None) -> Stored:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..train.checkpoints.parts import TensorGroup
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -64,6 +68,34 @@ class SafetensorFiles(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._files)
+
+
+class TogetherParts(Mapping[str, Tensor]):
+    """Tensors whose parts lie in several files: all are put together in memory when one is asked for."""
+
+    def __init__(self, group: TensorGroup, names: Collection[str] | None = None) -> None:
+        """Those of ``names``, all if not given."""
+        self._group = group
+        self._names = list(group.outline if names is None else names)
+
+    def only(self, names: Collection[str]) -> TogetherParts:
+        """Some of them."""
+        return TogetherParts(self._group, names)
+
+    @cached_property
+    def _whole(self) -> dict[str, Tensor]:
+        whole = {name: torch.empty_like(self._group.outline[name], device="cpu") for name in self._names}
+        self._group.read(whole)
+        return whole
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._whole[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def read_pickled(path: Path) -> Mapping[str, Tensor]:

@@ -82,24 +82,33 @@ class Spread:
         """Whether each rank has a part of the model's parameters only."""
         return isinstance(self.model, FSDPModule)
 
-    def whole(self, groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
-        """On rank 0 the whole tensors, by group and by names that begin with a parameter's; on the others nothing.
+    def kept(self, groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """What checkpoints hold of tensors, by group and by names that begin with a parameter's: this rank's parts of
+        them, but scalars as they are without ranks. Called by all ranks."""
+        return {
+            group: {
+                name: tensor.full_tensor().reshape(())
+                if isinstance(tensor, DTensor) and tensor.numel() == 1 and _parameter(name) in self.scalars
+                else tensor
+                for name, tensor in named.items()
+            }
+            for group, named in groups.items()
+        }
 
-        Called by all ranks, with what each has of the same tensors.
-        """
+    def whole(self, groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """On rank 0 the whole tensors of `kept`; on the others nothing. Called by all ranks."""
         found: dict[str, dict[str, Tensor]] = {group: {} for group in groups}
-        for group, named in groups.items():
+        for group, named in self.kept(groups).items():
             for name, tensor in named.items():
                 full = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
                 if self.is_first:
-                    scalar = _parameter(name) in self.scalars and full.numel() == 1
-                    found[group][name] = full.reshape(()) if scalar else full
+                    found[group][name] = full
         return found if self.is_first else {}
 
     def parts(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What this rank keeps of whole tensors: of those that are like a parameter its part, the others as they are.
+        """What this rank keeps of tensors: of whole ones that are like a parameter its part, the others as they are.
 
-        Their names begin with the parameter's. Every rank has them, so that nothing is sent.
+        Their names begin with the parameter's. Every rank has the whole ones, so that nothing is sent.
         """
         own = self.model.state_dict()
         counts = {name for name in tensors if name.endswith("/step")}  # one number, even of a parameter of one
@@ -108,6 +117,12 @@ class Spread:
             for name, tensor in tensors.items()
         }
 
+    def put(self, kept: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+        """Give this rank's tensors what was read into those that `kept` made of them."""
+        for name, tensor in self.parts(kept).items():
+            if tensor is not own[name]:
+                own[name].copy_(tensor)
+
 
 def _parameter(name: str) -> str:
     """Of ``head.weight`` and ``head.weight/exp_avg`` the former."""
@@ -115,7 +130,7 @@ def _parameter(name: str) -> str:
 
 
 def _part(tensor: Tensor, like: Tensor | None) -> Tensor:
-    if not isinstance(like, DTensor) or tensor.numel() != like.numel():
+    if isinstance(tensor, DTensor) or not isinstance(like, DTensor) or tensor.numel() != like.numel():
         return tensor
     if tensor.numel() == 1:
         tensor = tensor.reshape(like.shape)

@@ -16,9 +16,8 @@ from ..data.keyed import keyed_generator
 from ..data.loader import Batch
 from ..model import FlavaForPreTraining
 from .accumulation import Piece, Totals, pieces
-from .average import AVERAGE, average_tensors, put_average
+from .average import AVERAGE, average_tensors
 from .blocks import compile_blocks, freeze, recompute
-from .checkpoints.layout import file_of
 from .checkpoints.loading import Checkpoint
 from .checkpoints.saving import Checkpoints
 from .checkpoints.tensor_files import check_fit
@@ -28,7 +27,7 @@ from .grad_cache import cached_gradients
 from .interruption import Interrupted, Interruption
 from .layer_decay import FACTOR
 from .observers import Observer
-from .optimizer_state import optimizer_scalars, optimizer_state, optimizer_tensors, put_scalars
+from .optimizer_state import empty_tensors, optimizer_scalars, optimizer_state, optimizer_tensors, put_scalars
 from .precision import Precision, keep_exact
 from .proposals import Weights
 from .specs import PretrainTrainSpec, TrainSpec
@@ -59,13 +58,15 @@ class State:
         return self.model if self.spread is None else self.spread.forward
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All tensors by group and name; each group becomes a file of a checkpoint, ``<group>.safetensors``.
+        """All tensors by group and name, as a checkpoint keeps them: of several processes, which all have to call it,
+        each has its parts of them."""
+        own = self._own()
+        return own if self.spread is None else self.spread.kept(own)
 
-        Of several processes, which all have to call it, the first has them all, and the others none.
-        """
+    def _own(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors of this process by group and name."""
         groups = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.model, self.optimizer)}
-        groups = groups if self.average is None else {**groups, AVERAGE: average_tensors(self.average)}
-        return groups if self.spread is None else self.spread.whole(groups)
+        return groups if self.average is None else {**groups, AVERAGE: average_tensors(self.average)}
 
     def facts(self) -> dict[str, Any]:
         """All else, as JSON has it; goes into a checkpoint's `state.json`."""
@@ -82,16 +83,23 @@ class State:
         Everything is compared before anything is changed. Raises InputError, which names the file, for what is missing,
         unexpected, or of another shape or type.
         """
-        place = checkpoint.path
-        model, optimizer = (checkpoint.tensors.get(group, {}) for group in ("model", "optimizer"))
+        own = self._own()
+        kept = own if self.spread is None else self.spread.kept(own)
+        held = {group: checkpoint.group(group) for group in own}
+        optimizer = held.pop("optimizer")
+        for group, found in held.items():
+            check_fit(found.outline, kept[group], place=str(found.place), exactly=True)
+        fields = empty_tensors(self.model, optimizer.outline)
+        optimizer.read(fields)
         if self.spread is not None:
-            model, optimizer = self.spread.parts(model), self.spread.parts(optimizer)
-        check_fit(model, self.model, place=str(place / file_of("model")), exactly=True)
-        averages = optimizer_state(self.model, self.optimizer, optimizer, place=str(place / file_of("optimizer")))
-        if self.average is not None:
-            put_average(checkpoint.tensors.get(AVERAGE, {}), self.average, place=str(place / file_of(AVERAGE)))
-        self.model.load_state_dict(model)
-        self.optimizer.load_state_dict(averages)
+            fields = self.spread.parts(fields)
+        fields = optimizer_state(self.model, self.optimizer, fields, place=str(optimizer.place))
+        for group, found in held.items():
+            found.read(kept[group])  # right into the model, for which there may be no room twice
+            if self.spread is not None:
+                self.spread.put(kept[group], own[group])
+        self.model.load_state_dict(own["model"])  # a codebook then knows that it is fitted
+        self.optimizer.load_state_dict(fields)
         put_scalars(checkpoint.facts.get("param_groups", ()), self.optimizer)
         self.precision.restore(checkpoint.facts.get("precision", {}))
         if self.weights is not None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import InputError
+
+STEP = "step"
+"""The field in which torch's optimisers count, on the CPU, how often they moved a parameter."""
 
 
 def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -36,6 +40,23 @@ def put_scalars(scalars: Sequence[Mapping[str, Any]], optimizer: Optimizer) -> N
         group.update({key: value for key, value in stored.items() if key in group})
 
 
+def empty_tensors(model: nn.Module, outline: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors to be filled with what `optimizer_tensors` gave, of the shapes and types of ``outline``.
+
+    What is like its parameter is where that is, on its device, and in parts if it is. Counts of steps are on the CPU.
+    """
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    found: dict[str, Tensor] = {}
+    for key, tensor in outline.items():
+        name, _, field = key.rpartition("/")
+        like = parameters.get(name)
+        if like is None or like.shape != tensor.shape or field == STEP:
+            found[key] = torch.empty_like(tensor, device="cpu")
+        else:
+            found[key] = torch.empty_like(like, dtype=tensor.dtype)
+    return found
+
+
 def optimizer_state(
     model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor], *, place: str
 ) -> dict[str, Any]:
@@ -57,8 +78,7 @@ def optimizer_state(
         # Factored averages have fewer dimensions than their parameter, and counts of steps none.
         if any(tensor.ndim == parameter.ndim and tensor.shape != parameter.shape for tensor in fields.values()):
             raise InputError(f"{place}: {names[id(parameter)]} has another shape in the spec")
-        # Copies: what is read from a file is a view of it, and would change when the file does.
-        state[index] = {field: tensor.clone() for field, tensor in fields.items()}
+        state[index] = fields
     if by_name:
         raise InputError(f"{place}: {next(iter(by_name))} is not in the model")
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}

@@ -24,12 +24,21 @@ class Ranks(Protocol):
     size: int
     """How many there are."""
 
+    @property
+    def group(self) -> distributed.ProcessGroup | None:
+        """Their group, for what torch does in all of them; None for the default group, if there is one."""
+        ...
+
     def any_failed(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
         ...
 
     def of_first(self, number: int) -> int:
         """What process 0 gave."""
+        ...
+
+    def of_all(self, text: str) -> list[str]:
+        """What each process gave."""
         ...
 
     def means(self, numbers: Sequence[float]) -> list[float]:
@@ -45,6 +54,7 @@ class OneProcess:
 
     rank = 0
     size = 1
+    group = None
 
     def any_failed(self, flag: bool) -> bool:
         """The flag."""
@@ -53,6 +63,10 @@ class OneProcess:
     def of_first(self, number: int) -> int:
         """The number."""
         return number
+
+    def of_all(self, text: str) -> list[str]:
+        """The text."""
+        return [text]
 
     def means(self, numbers: Sequence[float]) -> list[float]:
         """The numbers."""
@@ -70,7 +84,7 @@ class GlooRanks:
 
     def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
         """The processes of ``group``, which has the gloo back end; all of them if not given."""
-        self._group = group
+        self.group = group
         self.rank = distributed.get_rank(group)
         self.size = distributed.get_world_size(group)
 
@@ -78,27 +92,34 @@ class GlooRanks:
         """Whether the flag is up in any process."""
         flags = torch.tensor(int(flag))
         with _together():
-            distributed.all_reduce(flags, distributed.ReduceOp.MAX, group=self._group)
+            distributed.all_reduce(flags, distributed.ReduceOp.MAX, group=self.group)
         return bool(flags)
 
     def of_first(self, number: int) -> int:
         """What process 0 gave; 0 <= number < 2**63."""
         shared = torch.tensor(number)
         with _together():
-            distributed.broadcast(shared, group=self._group, group_src=0)
+            distributed.broadcast(shared, group=self.group, group_src=0)
         return int(shared)
+
+    def of_all(self, text: str) -> list[str]:
+        """What each process gave."""
+        texts = [""] * self.size
+        with _together():
+            distributed.all_gather_object(texts, text, group=self.group)
+        return texts
 
     def means(self, numbers: Sequence[float]) -> list[float]:
         """The mean over the processes of each number, of which all have equally many."""
         sums = torch.tensor(numbers, dtype=torch.float64)
         with _together():
-            distributed.all_reduce(sums, group=self._group)
+            distributed.all_reduce(sums, group=self.group)
         return (sums / self.size).tolist()
 
     def barrier(self) -> None:
         """Wait for all."""
         with _together():
-            distributed.barrier(group=self._group)
+            distributed.barrier(group=self.group)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from typing import Protocol
 
 from ..errors import InputError
 from .checkpoints.layout import CHECKPOINTS, SPEC
-from .checkpoints.loading import Checkpoint, newest_checkpoint, open_checkpoint, set_aside_later
+from .checkpoints.loading import Checkpoint, newest_checkpoint, open_checkpoint, set_aside_later, verify
 from .checkpoints.saving import Checkpoints
 from .checkpoints.surroundings import differences
+from .ranks import Ranks
 
 
 class Restorable(Protocol):
@@ -22,26 +23,29 @@ class Restorable(Protocol):
         """Become what the checkpoint holds, or raise InputError and stay."""
 
 
-def checkpoint_of(folder: Path, resume: str | Path, *, say: Callable[[str], None]) -> Path | None:
+def checkpoint_of(
+    folder: Path, resume: str | Path, *, say: Callable[[str], None], ranks: Ranks | None = None
+) -> Path | None:
     """The checkpoint that ``--resume`` means: `auto` the newest whole one in the folder, `never` none, else the one at
-    that path.
+    that path. It is whole; several processes share the work of seeing to that.
 
-    Raises InputError if there is nothing at the path, if `never` meets a folder that has a checkpoint already, or if
-    every checkpoint of the folder is damaged. Damaged ones that are passed over are told of by ``say``.
+    Raises InputError if there is nothing at the path, or it is damaged, if `never` meets a folder that has a checkpoint
+    already, or if every checkpoint of the folder is damaged. Damaged ones that are passed over are told of by ``say``.
     """
     if str(resume) == "auto":
-        return newest_checkpoint(folder / CHECKPOINTS, say=say)
+        return newest_checkpoint(folder / CHECKPOINTS, say=say, ranks=ranks)
     if str(resume) == "never":
-        if newest_checkpoint(folder / CHECKPOINTS, say=say) is not None:
+        if newest_checkpoint(folder / CHECKPOINTS, say=say, ranks=ranks) is not None:
             raise InputError(f"{folder}: holds a run already; choose another --out, or go on with --resume auto")
         return None
     if not (Path(resume) / SPEC).is_file():
         raise InputError(f"{resume}: is not a checkpoint; `auto` finds the newest of --out")
+    verify(Path(resume), ranks=ranks)
     return Path(resume)
 
 
 def go_on(state: Restorable, path: Path, checkpoints: Checkpoints, *, say: Callable[[str], None]) -> None:
-    """Put a run where its checkpoint was written. Raises InputError if that is damaged or does not fit the spec.
+    """Put a run where its checkpoint, which was verified, was written. Raises InputError if it does not fit the spec.
 
     Other versions or threads than those that the checkpoint was made with are told of: numbers may differ then.
     """

@@ -112,7 +112,7 @@ def _run(
         check_shared(spec)
     if ranks.rank:
         log = _silent
-    begun = checkpoint_of(folder, resume, say=log)
+    begun = checkpoint_of(folder, resume, say=log, ranks=ranks)
     first_does(ranks, lambda: claim(folder / SPEC, spec, registry=registry, allow=allow))
     torch.manual_seed(spec.train.seed)
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())

@@ -12,7 +12,13 @@ from safetensors.torch import load_file, save_file
 from train.small_state import equal, save, small_state, trained, update
 
 from flava_parts.errors import InputError
-from flava_parts.train.checkpoints.loading import newest_checkpoint, open_checkpoint, set_aside_later, what_is_wrong
+from flava_parts.train.checkpoints.loading import (
+    newest_checkpoint,
+    open_checkpoint,
+    set_aside_later,
+    verify,
+    what_is_wrong,
+)
 from flava_parts.train.checkpoints.manifest import MANIFEST, manifest_of
 
 FILES = ("MANIFEST.json", "model.safetensors", "optimizer.safetensors", "spec.yaml", "state.json")
@@ -82,7 +88,7 @@ def test_a_flipped_byte_or_a_truncation_anywhere_is_detected(data: st.DataObject
     try:
         assert what_is_wrong(path.parent) is not None
         with pytest.raises(InputError, match="IS DAMAGED"):
-            open_checkpoint(path.parent)
+            verify(path.parent)
         assert "step-00000001" == newest_checkpoint(saved, say=lambda _: None).name
     finally:
         path.write_bytes(whole)

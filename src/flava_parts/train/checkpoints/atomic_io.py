@@ -1,4 +1,5 @@
-"""The few steps by which files reach the disk. Everything that a checkpoint writes goes through them."""
+"""The few steps by which files reach the disk. All that a checkpoint writes goes through them, but for tensors in
+parts, which torch writes: see `parts`."""
 
 from __future__ import annotations
 

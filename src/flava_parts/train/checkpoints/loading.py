@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from ...errors import InputError
+from ..ranks import OneProcess, Ranks
 from .atomic_io import rename
-from .layout import FORMAT, MODEL, OPTIMIZER, PATTERN, STATE
-from .manifest import MANIFEST, damage
-from .tensor_files import read_tensors
+from .layout import FORMAT, MODEL, OPTIMIZER, PATTERN, STATE, file_of, group_of
+from .manifest import MANIFEST, damage, files_named
+
+if TYPE_CHECKING:
+    from .parts import TensorGroup
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a verified checkpoint holds."""
+    """What a checkpoint holds."""
 
     path: Path
-    tensors: dict[str, dict[str, Tensor]]
-    """By group (``model``, ``optimizer``, …) and name, on the CPU."""
     facts: dict[str, Any]
     """What `state.json` says: ``step`` and what else the run gave."""
+
+    def group(self, name: str) -> TensorGroup:
+        """The tensors of a group, none if it has no such group. Raises InputError if they cannot be read."""
+        return tensors_of(self.path, name)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -39,16 +43,23 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def newest_checkpoint(
-    folder: Path, *, only: Collection[str] | None = None, say: Callable[[str], None] = warnings.warn
+    folder: Path,
+    *,
+    only: Collection[str] | None = None,
+    say: Callable[[str], None] = warnings.warn,
+    ranks: Ranks | None = None,
 ) -> Path | None:
     """The checkpoint below ``folder`` with the most steps that is whole, or None if there is no checkpoint.
 
-    Each that is damaged is told of by ``say``. ``only`` names the files that are needed, if not all are. Raises
-    InputError if there are checkpoints, and not one is whole.
+    Each that is damaged is told of by ``say``. ``only`` names the files and folders that are needed, if not all are.
+    Several processes share the work, and get the same answer. Raises InputError if there are checkpoints, and not one
+    is whole.
     """
+    ranks = ranks or OneProcess()
     damaged: list[str] = []
-    for path in reversed(checkpoints_in(folder)):
-        wrong = what_is_wrong(path, only)
+    names = ranks.of_all(json.dumps([path.name for path in checkpoints_in(folder)]))[0]
+    for path in (folder / name for name in reversed(json.loads(names))):
+        wrong = what_is_wrong(path, only, ranks=ranks)
         if wrong is None:
             for sentence in damaged:
                 say(f"{sentence}; {path.name} is used instead")
@@ -59,11 +70,17 @@ def newest_checkpoint(
     return None
 
 
-def what_is_wrong(checkpoint: Path, only: Collection[str] | None = None) -> str | None:
+def what_is_wrong(checkpoint: Path, only: Collection[str] | None = None, *, ranks: Ranks | None = None) -> str | None:
     """What is wrong with a checkpoint, or None. Of one of the first format, which has no manifest, that every file has
-    its whole length and can be read is all that can be said."""
+    its whole length and can be read is all that can be said. Several processes each look at some of the files."""
+    ranks = ranks or OneProcess()
+    found = ranks.of_all(_what_is_wrong(checkpoint, only, share=(ranks.rank, ranks.size)) or "")
+    return next((wrong for wrong in found if wrong), None)
+
+
+def _what_is_wrong(checkpoint: Path, only: Collection[str] | None, *, share: tuple[int, int]) -> str | None:
     if (checkpoint / MANIFEST).exists() or _format(checkpoint) != 1:
-        return damage(checkpoint, only)
+        return damage(checkpoint, only, share)
     for path in (checkpoint / MODEL, checkpoint / OPTIMIZER):
         try:
             with safe_open(path, framework="pt"):
@@ -73,11 +90,15 @@ def what_is_wrong(checkpoint: Path, only: Collection[str] | None = None) -> str 
     return None
 
 
-def open_checkpoint(checkpoint: Path) -> Checkpoint:
-    """Read a checkpoint. Raises InputError if anything in it is not as it was written."""
-    wrong = what_is_wrong(checkpoint)
+def verify(checkpoint: Path, *, ranks: Ranks | None = None) -> None:
+    """Raise InputError if anything in a checkpoint is not as it was written."""
+    wrong = what_is_wrong(checkpoint, ranks=ranks)
     if wrong is not None:
         raise InputError(f"{checkpoint}: IS DAMAGED: {wrong}; use another checkpoint")
+
+
+def open_checkpoint(checkpoint: Path) -> Checkpoint:
+    """Open a checkpoint that was verified. Raises InputError if it cannot be read."""
     facts = _state(checkpoint)
     if facts is None or not isinstance(facts.get("step"), int):
         raise InputError(f"{checkpoint / STATE}: cannot be read; use another checkpoint")
@@ -85,8 +106,16 @@ def open_checkpoint(checkpoint: Path) -> Checkpoint:
         raise InputError(
             f"{checkpoint}: is of format {facts['format']}, which this version does not know; install a newer one"
         )
-    tensors = {path.stem: read_tensors(path) for path in _tensor_files(checkpoint)}
-    return Checkpoint(checkpoint, tensors, facts)
+    return Checkpoint(checkpoint, facts)
+
+
+def tensors_of(checkpoint: Path, group: str) -> TensorGroup:
+    """A group of a checkpoint's tensors, in whatever files they are. Raises InputError if they cannot be read."""
+    from .parts import TensorGroup  # torch's engine takes a second, which whoever looks for a checkpoint need not wait
+
+    files = [name for name in _tensor_files(checkpoint) if group_of(name) == group]
+    place = file_of(group) if files in ([], [file_of(group)]) else group
+    return TensorGroup([checkpoint / name for name in files], checkpoint / place)
 
 
 def set_aside_later(folder: Path, step: int, *, say: Callable[[str], None]) -> None:
@@ -104,13 +133,15 @@ def measured(checkpoint: Path, name: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _tensor_files(checkpoint: Path) -> Iterator[Path]:
-    """Those that the manifest names, if there is one: a stranger's file is no group."""
+def _tensor_files(checkpoint: Path) -> list[str]:
+    """The names that the manifest has, if there is one: a stranger's file is no group."""
     try:
-        named: Any = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
+        named = files_named(checkpoint)
     except FileNotFoundError:
-        named = [path.name for path in checkpoint.iterdir()]
-    yield from (checkpoint / name for name in sorted(named) if name.endswith(".safetensors"))
+        named = sorted(path.name for path in checkpoint.iterdir())
+    except ValueError as error:
+        raise InputError(f"{checkpoint / MANIFEST}: {error}; use another checkpoint") from error
+    return [name for name in named if name.endswith(".safetensors")]
 
 
 def _format(checkpoint: Path) -> int | None:

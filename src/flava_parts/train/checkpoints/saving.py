@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from ...errors import FlavaPartsError
 from ..ranks import OneProcess, Ranks
@@ -18,7 +19,8 @@ from .atomic_io import HIDDEN
 from .failpoints import failpoint
 from .layout import FORMAT, LATEST, SPEC, STATE, file_of, name_of
 from .loading import checkpoints_in, measured, what_is_wrong
-from .manifest import MANIFEST, manifest_of
+from .manifest import MANIFEST, Entry, entries_of, manifest_of
+from .parts import cause, in_parts, write_parts
 
 
 class CheckpointError(FlavaPartsError):
@@ -51,8 +53,9 @@ class Checkpoints:
         """Write a checkpoint and remove those that are not to be kept. Called by all processes at the same step.
 
         Args:
-            tensors: by group and name; each group becomes ``<group>.safetensors``. A process but the first gives the
-                tensors, or parts of tensors, that only it has, or none.
+            tensors: by group and name, the same ones in every process. A group becomes ``<group>.safetensors``, which
+                the first process writes, or, if there are DTensors in it, a folder ``<group>``, into which each
+                process writes its parts.
             facts: what `state.json` holds beside the tensors, from the first process; at least ``step``.
             measures: the last evaluation, if there is one of this step, for ``keep_best``.
 
@@ -80,10 +83,16 @@ class Checkpoints:
     ) -> None:
         first, token = self.ranks.rank == 0, self.ranks.of_first(uuid4().int >> 65)
         unfinished = self.folder / f"{HIDDEN}{final.name}-{token:016x}"
+        written: dict[str, Entry] = {}
         try:
             self._together(step, lambda: self._prepare(unfinished) if first else None)
-            self._together(step, lambda: self._write_tensors(unfinished, tensors))
-            self._together(step, lambda: self._finish(unfinished, final, facts, measures))
+            for group in tensors:
+                # One by one: whoever fails at one must not keep the others waiting at the next.
+                path = unfinished / group
+                self._together(step, lambda path=path: written.update(self._written(path, tensors[path.name])))
+            for others in self.ranks.of_all(json.dumps(written)):
+                written.update(json.loads(others))
+            self._together(step, lambda: self._finish(unfinished, final, facts, measures, written))
         except CheckpointError:
             if first:
                 atomic_io.remove(unfinished)
@@ -98,15 +107,29 @@ class Checkpoints:
         atomic_io.make_folder(unfinished)
         self._at("folder_made")
 
-    def _write_tensors(self, unfinished: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        for group, named in tensors.items():
-            path = unfinished / file_of(group, self.ranks.rank)
-            atomic_io.write_tensors(path, named)
-            self._at("tensors_written")
+    def _written(self, folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Entry]:
+        """Write a group of tensors into a folder, or into a file of the folder's name; what this process wrote."""
+        if in_parts(tensors):
+            files = [*write_parts(folder, tensors, self.ranks.group), folder]
+        elif self.ranks.rank == 0:
+            files = [folder.with_name(file_of(folder.name))]
+            atomic_io.write_tensors(files[0], tensors)
+        else:
+            files = []
+        self._at("tensors_written")
+        for path in files:
             atomic_io.sync(path)
-            self._at("tensors_synced")
+        self._at("tensors_synced")
+        return entries_of(folder.parent, (path for path in files if path != folder))
 
-    def _finish(self, unfinished: Path, final: Path, facts: Mapping[str, Any], measures: Mapping[str, float]) -> None:
+    def _finish(
+        self,
+        unfinished: Path,
+        final: Path,
+        facts: Mapping[str, Any],
+        measures: Mapping[str, float],
+        written: Mapping[str, Entry],
+    ) -> None:
         self._at("tensors_agreed")
         if self.ranks.rank:
             return
@@ -117,7 +140,7 @@ class Checkpoints:
         atomic_io.write_text(unfinished / STATE, json.dumps(state, indent=2) + "\n")
         atomic_io.sync(unfinished / STATE)
         self._at("state_written")
-        atomic_io.write_text(unfinished / MANIFEST, manifest_of(unfinished))
+        atomic_io.write_text(unfinished / MANIFEST, manifest_of(unfinished, written))
         atomic_io.sync(unfinished / MANIFEST)
         self._at("manifest_written")
         atomic_io.sync(unfinished)
@@ -166,7 +189,7 @@ class Checkpoints:
         failure = None
         try:
             do()
-        except Exception as error:
+        except (Exception, CheckpointException) as error:
             failure = error
         if self.ranks.any_failed(failure is not None):
             reason = _reason(failure) if failure is not None else "another process failed"
@@ -175,6 +198,6 @@ class Checkpoints:
             ) from failure
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+def _reason(error: BaseException) -> str:
+    first = cause(error)
+    return " ".join(str(first).split()) or type(first).__name__

@@ -25,14 +25,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: cannot be read as safetensors ({error})") from error
 
 
-def check_fit(tensors: Mapping[str, Tensor], model: nn.Module, *, place: str, exactly: bool = False) -> None:
-    """Raises InputError, which begins with ``place``, if a tensor of a model's is missing, unexpected or of another
-    shape; if they have to fit ``exactly``, also if one is of another type."""
-    faults = misfits(model, tensors)
+def check_fit(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, place: str, exactly: bool = False
+) -> None:
+    """Raises InputError, which begins with ``place``, if a tensor is missing, unexpected or of another shape; if they
+    have to fit ``exactly``, also if one is of another type."""
+    faults = misfits(tensors, expected)
     if exactly:
         faults |= {
             name: f"{name} is {_type(tensors[name])}, not {_type(tensor)}"
-            for name, tensor in model.state_dict().items()
+            for name, tensor in expected.items()
             if name not in faults and tensors[name].dtype != tensor.dtype
         }
     if faults:
@@ -42,20 +44,19 @@ def check_fit(tensors: Mapping[str, Tensor], model: nn.Module, *, place: str, ex
 
 def put_tensors(tensors: Mapping[str, Tensor], model: nn.Module, *, place: str) -> None:
     """Put tensors from a place into a model, all or none. Raises InputError if they do not fit."""
-    check_fit(tensors, model, place=place)
+    check_fit(tensors, model.state_dict(), place=place)
     model.load_state_dict(tensors)
 
 
-def misfits(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """What is wrong with tensors that are to be a model's: for the name of each that is missing, unexpected or of
-    another shape, a sentence. Nothing if they fit."""
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+def misfits(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, str]:
+    """What is wrong with tensors that are to take the place of others: for the name of each that is missing, unexpected
+    or of another shape, a sentence. Nothing if they fit."""
     faults = {name: f"{name} is missing" for name in expected if name not in tensors}
     faults |= {name: f"{name} is unexpected" for name in tensors if name not in expected}
     faults |= {
-        name: f"{name} is {tuple(tensors[name].shape)}, not {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in tensors and tensors[name].shape != shape
+        name: f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
     }
     return faults
 
