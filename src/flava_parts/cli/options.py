@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from ..plugin_file import load_file
 
 if TYPE_CHECKING:
     from ..registry import Registry
@@ -36,18 +35,8 @@ def registry_with(plugins: list[str] | None) -> Registry:
 def imported(plugin: str) -> ModuleType:
     """The module of a name or a .py file. Raises InputError if it cannot be imported."""
     try:
-        return _from_file(Path(plugin)) if plugin.endswith(".py") else import_module(plugin)
+        return load_file(plugin) if plugin.endswith(".py") else import_module(plugin)
     except (Exception, SystemExit) as error:
         file = f"{plugin}.py"
         hint = f"; did you mean -p {file}?" if isinstance(error, ImportError) and Path(file).is_file() else ""
         raise InputError(f"-p {plugin}: {type(error).__name__}: {error}{hint}") from None
-
-
-def _from_file(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[path.stem] = module  # pydantic resolves annotations through it
-    spec.loader.exec_module(module)
-    return module

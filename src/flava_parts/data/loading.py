@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ..errors import FlavaPartsError
+from ..plugin_file import PluginFiles
 from .bad_samples import BAD_SAMPLES, BadSamples
 from .loader import Batch
 from .reader import Reader
@@ -119,6 +120,7 @@ class _Steps(Dataset["Batch | FlavaPartsError"]):
     """The batch of each step; what a user can mend comes as a value, so that it keeps its type and its words."""
 
     def __init__(self, batches: Maker, places: _Places) -> None:
+        self._files = PluginFiles()  # first: what is behind it may be of their classes
         self._batches = batches
         self._places = places
 
