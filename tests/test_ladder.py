@@ -19,7 +19,7 @@ RUNGS = (
     ("fields",),
     ("*.specs",),
     ("spec",),
-    ("registry", "hooks", "installed", "plugins", "builtin", "document", "inheritance"),
+    ("registry", "hooks", "installed", "plugin_file", "plugins", "builtin", "document", "inheritance"),
     ("messages", "schema", "wiring", "finetuning", "writing", "loading"),
     ("model", "narrowing", "output"),
     ("compose",),
