@@ -23,7 +23,7 @@ from .facts import (
     with_bases,
 )
 from .layers.output import EncoderOutput
-from .losses.counts import global_shares
+from .losses.counts import global_counts, global_shares
 from .losses.gather import gather, rank_and_size
 from .narrowing import Narrowing, narrow, takes
 from .output import AllScores, Encoded, FlavaOutput, PairScores, Ranking
@@ -203,10 +203,11 @@ class FlavaForPreTraining(nn.Module):
             mim_labels: (B, P) or (B, rows, columns), the code of each patch; only those of hidden patches are used.
             itm_labels: (B,) or (B, 1), 1 where image and text match, 0 where not.
             losses: names of the losses to compute; all that apply to the batch and have their labels if not given.
-            passes: encoder passes to run even if no loss reads them: ``image``, ``multimodal``, ...
+            passes: encoder passes to run, whole, even if no loss reads them: ``image``, ``multimodal``, ...
             output_states: whether the states of the passes come back. If not, those that no loss reads are not
-                computed either: most positions of each last block. Losses and gradients stay the same, up to rounding,
-                unless there is dropout, whose noise is then drawn for other positions.
+                computed either, unless ``passes`` asks: most positions of each last block. Losses and gradients stay
+                the same, up to rounding, unless there is dropout, whose noise is then drawn for other positions. Then
+                streams come back only if a loss reads them, or ``passes`` asks for theirs.
             output_logits: whether heads run at every position, labelled or not, and also without labels.
             output_attentions: whether every pass returns its attention weights.
             output_hidden_states: whether every pass returns the states between its blocks.
@@ -240,10 +241,8 @@ class FlavaForPreTraining(nn.Module):
         headed = applicable if output_logits else computed
         wanted = set(passes).union(*(passes_to(self.readings[name].streams, self.stream_passes) for name in headed))
         matched = self._matched(inputs)
-        whole = output_states or output_logits or output_attentions or output_hidden_states
-        narrowing = (
-            Narrowing() if whole else self._narrowing(inputs, wanted - set(passes), wanted, matched, readings=computed)
-        )
+        whole = bool(passes) or output_states or output_logits or output_attentions or output_hidden_states
+        narrowing = Narrowing() if whole else self._narrowing(inputs, wanted, matched, readings=computed)
         states = self._run(
             inputs, wanted, narrowing, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
@@ -256,12 +255,14 @@ class FlavaForPreTraining(nn.Module):
         values: dict[str, LossValue] = {name: self.losses[name](streams, dense=output_logits) for name in computed}
         logits = {name: value.logits for name, value in values.items() if value.logits is not None}
         logits |= {name: self._module(name).logits(streams) for name in headed if name not in values}
-        weighted = {name: value.value for name, value in values.items()}
-        if weighted and self._means_over_ranks():
-            shares = global_shares(torch.stack([value.count for value in values.values()]))
-            weighted = {
-                name: value * share.to(value.dtype)
-                for (name, value), share in zip(weighted.items(), shares, strict=True)
+        weighted = self._over_ranks(values)
+        if not output_states:
+            # DDP takes what comes back for what gradients come from.
+            read = frozenset[Stream]().union(*(self.readings[name].streams for name in computed))
+            streams = {
+                name: stream
+                for name, stream in streams.items()
+                if name in read or self.stream_passes.get(name) in passes or not stream.is_floating_point()
             }
         return FlavaOutput(
             loss=torch.stack(list(weighted.values())).sum() if weighted else None,
@@ -271,6 +272,24 @@ class FlavaForPreTraining(nn.Module):
             streams=streams,
             **(states if output_states else {}),
         )
+
+    def losses_of(self, streams: Mapping[Stream, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+        """These losses () of streams that the caller has, weighted as `forward` weights them."""
+        return self._over_ranks({name: self.losses[name](streams) for name in names})
+
+    def rows_counted(self, counts: Tensor) -> Tensor:
+        """Of how many rows losses are means, given the counts (…) of this rank's rows: of all ranks', or its own."""
+        return global_counts(counts) if self._means_over_ranks() else counts
+
+    def _over_ranks(self, values: Mapping[str, LossValue]) -> dict[str, Tensor]:
+        """The losses () of this rank's rows, such that their mean over the ranks is that over all rows."""
+        if not values or not self._means_over_ranks():
+            return {name: value.value for name, value in values.items()}
+        shares = global_shares(torch.stack([value.count for value in values.values()]))
+        return {
+            name: value.value * share.to(value.value.dtype)
+            for (name, value), share in zip(values.items(), shares, strict=True)
+        }
 
     def _applicable(self, inputs: _Inputs, asked: Collection[str] | None) -> list[str]:
         """The losses with a weight that are for batches like this one, and among those asked for."""
@@ -323,13 +342,12 @@ class FlavaForPreTraining(nn.Module):
     def _narrowing(
         self,
         inputs: _Inputs,
-        free: Collection[Pass],
         wanted: Collection[Pass],
         matched: Tensor | None,
         *,
         readings: Collection[str],
     ) -> Narrowing:
-        """What the ``free`` passes, which only the losses named in ``readings`` read, may leave out."""
+        """What the ``wanted`` passes, which only the losses named in ``readings`` read, may leave out."""
         built_on: set[Pass] = set().union(*(BUILT_ON.get(name, frozenset()) for name in wanted))
         if inputs.bool_masked_pos is None:
             built_on |= {"image", "image_masked"}  # one pass is both
@@ -341,7 +359,7 @@ class FlavaForPreTraining(nn.Module):
             "multimodal": self.fusion,
         }
         able: set[Pass] = {
-            name for name in free if name not in built_on and takes(encoders[name.removesuffix("_masked")], "read")
+            name for name in wanted if name not in built_on and takes(encoders[name.removesuffix("_masked")], "read")
         }
         has_label: dict[Stream, Tensor] = {}
         if not torch.compiler.is_compiling():  # how many positions have a label is not known then

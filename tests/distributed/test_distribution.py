@@ -78,13 +78,6 @@ def alone(begun: tuple[Arrays, ...]) -> dict[str, Any]:
     return train(0, "ddp", None, begun, 6)
 
 
-@pytest.fixture(scope="module", params=WAYS, ids=lambda way: way[0])
-def ranks(request: pytest.FixtureRequest, begun: tuple[Arrays, ...]) -> list[dict[str, Any]]:
-    """The same six steps of several."""
-    parallel, size, shard_ranks = request.param
-    return in_ranks(train, size, parallel, shard_ranks, begun, 6)
-
-
 def assert_equal(expected: tuple[Arrays, ...], actual: tuple[Arrays, ...]) -> None:
     for before, after in zip(expected, actual, strict=True):
         assert before.keys() == after.keys()
@@ -93,24 +86,21 @@ def assert_equal(expected: tuple[Arrays, ...], actual: tuple[Arrays, ...]) -> No
             assert np.array_equal(array, after[name]), name
 
 
-def test_what_one_process_kept_is_kept_by_several_bit_for_bit(
-    ranks: list[dict[str, Any]], begun: tuple[Arrays, ...]
+@pytest.mark.parametrize(("parallel", "size", "shard_ranks"), WAYS, ids=[way[0] for way in WAYS])
+def test_several_processes_train_as_one_does_and_keep_what_it_keeps(
+    begun: tuple[Arrays, ...], alone: dict[str, Any], parallel: Parallel, size: int, shard_ranks: int | None
 ) -> None:
-    """Weights and averages come back whole, scalars as scalars, on rank 0 alone."""
+    """Six steps that reach different parameters, from what one process kept; and what they keep goes on in one."""
+    ranks = in_ranks(train, size, parallel, shard_ranks, begun, 6)
+
+    # Weights and averages come back whole and bit for bit, scalars as scalars, on rank 0 alone.
     assert_equal(begun, ranks[0]["kept"])
     assert all(rank["kept"] == () for rank in ranks[1:])
-
-
-def test_several_processes_train_as_one_does(ranks: list[dict[str, Any]], alone: dict[str, Any]) -> None:
-    """Losses and norms over steps that reach different parameters; what a step does not reach has no gradient."""
     for rank in ranks:
         assert pytest.approx(alone["losses"], rel=1e-5) == rank["losses"]
         assert pytest.approx(alone["norms"], rel=1e-4) == rank["norms"]  # torch adds up squares in another order
-        assert alone["reached"] == rank["reached"]
+        assert alone["reached"] == rank["reached"]  # what a step does not reach has no gradient
     assert len(set(alone["reached"])) > 1
-
-
-def test_what_several_processes_keep_goes_on_in_one(ranks: list[dict[str, Any]]) -> None:
     assert_equal(ranks[0]["end"], train(0, "ddp", None, ranks[0]["end"], 0)["kept"])
 
 

@@ -32,10 +32,13 @@ def test_what_waits_is_given_up_at_once(number: signal.Signals) -> None:
     assert 5 > time.monotonic() - began
 
 
-def test_whoever_trains_with_others_only_remembers() -> None:
-    with Interruption(alone=False) as interruption, interruption.at_once():
+def test_what_all_processes_do_together_nobody_gives_up() -> None:
+    """But what one of several does apart it does."""
+    with Interruption(alone=False) as interruption, interruption.at_once(together=True):
         os.kill(os.getpid(), signal.SIGTERM)
-    assert interruption.asked
+        assert interruption.asked
+        with pytest.raises(Interrupted), interruption.at_once():
+            pytest.fail("what may be given up is not even begun")
 
 
 def test_a_second_ctrl_c_stops_at_once_but_a_second_sigterm_does_not() -> None:

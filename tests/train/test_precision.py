@@ -12,7 +12,8 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional as F
 
 from flava_parts.train.blocks import blocks, compile_blocks, freeze, recompute
-from flava_parts.train.precision import Precision, faster, keep_exact, product_seconds
+from flava_parts.train.precision import Precision, fastest, keep_exact, product_seconds
+from flava_parts.train.ranks import OneProcess
 
 CPU = torch.device("cpu")
 SMALL_SCALE = {**GradScaler("cpu").state_dict(), "scale": 256.0}
@@ -103,10 +104,10 @@ def test_auto_is_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The faster of the two on this machine, whichever that is."""
     took = {torch.bfloat16: 1.0, torch.float32: 2.0}
     monkeypatch.setattr("flava_parts.train.precision.product_seconds", lambda dtype, device: took[dtype])
-    assert "bf16" == faster(CPU)
+    assert "bf16" == fastest(CPU, OneProcess())
 
     took[torch.bfloat16] = 3.0
-    assert "fp32" == faster(CPU)
+    assert "fp32" == fastest(CPU, OneProcess())
 
 
 def test_a_product_takes_time() -> None:

@@ -8,6 +8,13 @@ from torch import Tensor
 from .gather import rank_and_size
 
 
+def global_counts(counts: Tensor) -> Tensor:
+    """How many rows all ranks have, of as many kinds as ``counts`` (…) int64 tells of this one's."""
+    totals = counts.clone()
+    dist.all_reduce(totals)
+    return totals
+
+
 def global_shares(counts: Tensor) -> Tensor:
     """How many rows each of N means is of, (N,) int64, to what it has to be multiplied by, (N,) float64.
 
@@ -15,6 +22,4 @@ def global_shares(counts: Tensor) -> Tensor:
     each gives: of means so multiplied, that is the mean over all rows, as if one process had them.
     """
     _, size = rank_and_size()
-    totals = counts.clone()
-    dist.all_reduce(totals)
-    return size * counts.double() / totals.clamp(min=1)
+    return size * counts.double() / global_counts(counts).clamp(min=1)

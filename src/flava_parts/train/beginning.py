@@ -8,13 +8,15 @@ from ..heads.classification import FlavaForClassification
 from ..heads.specs import EncoderSlot
 from ..interop.pretrained import load_part
 from ..model import FlavaForPreTraining
-from .average import moving_average
+from .average import moving_average, skeleton
 from .checkpoints.tensor_files import put_tensors
 from .course import Course
+from .distribution import local_device, spread
 from .layer_decay import layer_factors, scale_rates
 from .loop import State
-from .precision import Precision, faster
+from .precision import Precision, fastest
 from .proposals import Weights
+from .ranks import OneProcess, Ranks
 from .specs import TrainSpec
 
 
@@ -23,21 +25,31 @@ def new_state(
     spec: TrainSpec,
     *,
     course: Course | None = None,
+    ranks: Ranks | None = None,
     say: Callable[[str], None],
 ) -> State:
-    """The state of a run before its first step. ``course`` says which numbers of a pretrained model change."""
+    """The state of a run before its first step. ``course`` says which numbers of a pretrained model change.
+
+    Several ``ranks`` share the model, as ``spec.parallel`` says. Raises InputError if they cannot.
+    """
+    ranks = ranks or OneProcess()
+    copy = shared = None
+    if ranks.size > 1:
+        copy = None if spec.ema is None else skeleton(model)
+        shared = spread(model.to(local_device()), spec.parallel, shard_ranks=spec.shard_ranks)
     device = next(model.parameters()).device
     optimizer = spec.optimizer.build(model=model)
     scale_rates(optimizer, model, layer_factors(model, spec.layer_decay, spec.rates))
-    choice = faster(device) if spec.precision == "auto" else spec.precision
+    choice = fastest(device, ranks) if spec.precision == "auto" else spec.precision
     if spec.precision == "auto":
         say(f"products of matrices in {choice}, which is faster here")
     return State(
         model=model,
         optimizer=optimizer,
-        average=None if spec.ema is None else moving_average(model, spec.ema),
+        average=None if spec.ema is None else moving_average(model, spec.ema, copy),
         weights=None if course is None else Weights(model, course),
         precision=Precision(choice, device),
+        spread=shared,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 
 from ..heads.specs import EncoderSlot
@@ -36,8 +37,22 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 def freeze(model: nn.Module, until: Mapping[EncoderSlot, int], step: int) -> None:
-    """Keep parts as they are, without gradients and dropout, before the step that is given for each."""
+    """Keep parts as they are, without gradients and dropout, before the step that is given for each.
+
+    FSDP2 looks but once whether a parameter asks for gradients. In a model that it has cut into parts they are
+    computed, and are for `leave_frozen` to remove.
+    """
     for slot, end in until.items():
         part = getattr(model, slot, None)
         if part is not None:
-            part.requires_grad_(step >= end).train(step >= end)
+            part.train(step >= end)
+            if not isinstance(model, FSDPModule):
+                part.requires_grad_(step >= end)
+
+
+def leave_frozen(model: nn.Module, until: Mapping[EncoderSlot, int], step: int) -> None:
+    """Remove gradients of what `freeze` keeps as it is."""
+    for slot, end in until.items():
+        part = getattr(model, slot, None)
+        for weight in part.parameters() if part is not None and step < end else ():
+            weight.grad = None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -71,6 +71,13 @@ class Spread:
     """What to call instead, so that backward passes leave the mean of all ranks' gradients."""
     scalars: frozenset[str] = frozenset()
     """The names of parameters () that are (1,) here, since FSDP2 cuts along a first dimension."""
+
+    def unsent(self) -> AbstractContextManager[Any]:
+        """In here backward passes of whole models leave gradients where they are, for a later one to send.
+
+        Parts of models have no room for all gradients, and send them each time.
+        """
+        return self.forward.no_sync() if isinstance(self.forward, DistributedDataParallel) else nullcontext()
 
     @property
     def is_first(self) -> bool:
@@ -157,12 +164,16 @@ def spread(model: nn.Module, parallel: Parallel, *, shard_ranks: int | None = No
     if parallel == "ddp":
         # A step of images leaves the text encoder out. DDP waits for its gradients unless it looks for what is unused.
         ids = None if device.type == "cpu" else [device]
-        return Spread(model, DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True))
+        wrapped = DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)
+        wrapped.broadcast_buffers = False  # a codebook's, which stay as they are; from now on
+        return Spread(model, wrapped)
     mesh = mesh_of(parallel, dist.get_world_size(), device.type, shard_ranks=shard_ranks)
     scalars = _lengthen_scalars(model)
     for block in blocks(model):
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    if hasattr(model, "losses_of"):  # another way of running a part of it forward
+        register_fsdp_forward_method(model, "losses_of")
     return Spread(model, model, scalars)
 
 

@@ -26,8 +26,7 @@ class Interruption:
     """
 
     def __init__(self, *, alone: bool = True) -> None:
-        """``alone=False`` if other processes train along: all have to stop at the same step, so nobody gives up a step
-        that the others make."""
+        """``alone=False`` if other processes train along."""
         self.signal: signal.Signals | None = None
         """The first signal that came."""
         self._alone = alone
@@ -40,15 +39,19 @@ class Interruption:
         return self.signal is not None
 
     @contextmanager
-    def at_once(self) -> Generator[None]:
-        """What is done in here changes nothing that is kept, and is given up when someone asks. Raises Interrupted."""
-        self._at_once = self._alone
+    def at_once(self, *, together: bool = False) -> Generator[None]:
+        """What is done in here changes nothing that is kept, and is given up when someone asks. Raises Interrupted.
+
+        ``together`` if all processes have to do it, should there be several: then nobody gives it up, for the others
+        would wait.
+        """
+        before, self._at_once = self._at_once, self._alone or not together
         try:
             if self._at_once and self.asked:
                 raise Interrupted
             yield
         finally:
-            self._at_once = False
+            self._at_once = before
 
     def __enter__(self) -> Interruption:
         # Only the main thread may handle signals; elsewhere nobody asks.

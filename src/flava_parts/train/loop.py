@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from ..data.loader import Batch
 from ..model import FlavaForPreTraining
 from .accumulation import Piece, Totals, pieces
 from .average import AVERAGE, average_tensors
-from .blocks import compile_blocks, freeze, recompute
+from .blocks import compile_blocks, freeze, leave_frozen, recompute
 from .checkpoints.loading import Checkpoint
 from .checkpoints.saving import Checkpoints
 from .checkpoints.tensor_files import check_fit
@@ -29,7 +30,7 @@ from .layer_decay import FACTOR
 from .observers import Observer
 from .optimizer_state import empty_tensors, optimizer_scalars, optimizer_state, optimizer_tensors, put_scalars
 from .precision import Precision, keep_exact
-from .proposals import Weights
+from .proposals import Proposer, Weights
 from .specs import PretrainTrainSpec, TrainSpec
 from .throughput import Throughput
 
@@ -56,6 +57,10 @@ class State:
     def forward(self) -> nn.Module:
         """What to call on a batch: the model, or what stands for it where several processes share it."""
         return self.model if self.spread is None else self.spread.forward
+
+    def apart(self, *, last: bool) -> AbstractContextManager[Any]:
+        """The context of a piece's forward and backward pass: gradients are sent with those of the last."""
+        return nullcontext() if last or self.spread is None else self.spread.unsent()
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors by group and name, as a checkpoint keeps them: of several processes, which all have to call it,
@@ -129,6 +134,7 @@ def train(
     model.train()
     device, ranks = next(model.parameters()).device, checkpoints.ranks
     own = ["rank", ranks.rank] if ranks.rank else []  # each process drops out other units
+    proposing = ranks.any_failed(any(isinstance(observer, Proposer) for observer in observers))
     throughput = Throughput(device, precision.dtype)
     divergence = Divergence(checkpoints.folder.parent, spike=spec.spike, rank=ranks.rank)
     if precision.dtype != torch.float32:
@@ -144,11 +150,22 @@ def train(
         with precision.autocast():
             return state.forward(**piece.inputs, **asked)
 
+    def fetched(step: int) -> Batch | None:
+        """The batch of a step, unless someone asks to stop while it is waited for."""
+        try:
+            with interruption.at_once():
+                return batch_of(step)
+        except Interrupted:
+            return None
+
     def measured() -> Mapping[str, float]:
-        """The evaluation that is due after this step, if one is."""
+        """The evaluation that is due after this step, if one is, and nobody asks to stop meanwhile."""
         due = state.step == spec.steps or (spec.evaluate_every and state.step and state.step % spec.evaluate_every == 0)
-        with interruption.at_once():
-            measures = evaluate() if due else {}
+        try:
+            with interruption.at_once(together=True):
+                measures = evaluate() if due else {}
+        except Interrupted:
+            return {}
         for observer in observers if measures else ():
             observer.evaluated({"step": state.step, **measures})
         return measures
@@ -159,13 +176,15 @@ def train(
     complete = False
     try:
         measures = measured()  # of the step that a run goes on from, again: observers have forgotten it
-        while state.step < spec.steps and not ranks.any_failed(interruption.asked):
+        while state.step < spec.steps:
             began = time.perf_counter()
             step = state.step
-            with interruption.at_once():
+            batch = fetched(step)
+            if ranks.any_failed(interruption.asked) or batch is None:
+                break
+            with interruption.at_once(together=True):
                 freeze(model, spec.freeze_until, step)
                 values = state.weights.apply(step) if state.weights is not None else {}
-                batch = batch_of(step)
                 inputs = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
                 # Nobody here looks at states, so that those which no loss reads need not be computed.
                 asked = {"losses": batch.losses, "output_states": False} if pretraining else {}
@@ -173,18 +192,20 @@ def train(
 
                 optimizer.zero_grad(set_to_none=True)
                 with throughput.counting(batch.stream):
+                    parts = list(pieces(inputs, spec.accumulate))
                     if pretraining and spec.grad_cache:
-                        parts = list(pieces(inputs, spec.accumulate))
                         totals = cached_gradients(
-                            cast(FlavaForPreTraining, model), parts, batch.losses, forward, precision.scale
+                            cast(FlavaForPreTraining, model), parts, batch.losses, forward, precision.scale, state.apart
                         )
                     else:
                         totals = Totals()
-                        for piece in pieces(inputs, spec.accumulate):
-                            output = forward(piece, **asked)
-                            precision.scale(output.loss * piece.share).backward()
+                        for piece in parts:
+                            with state.apart(last=piece is parts[-1]):
+                                output = forward(piece, **asked)
+                                precision.scale(output.loss * piece.share).backward()
                             totals.add(output, piece.share)
                             del output  # logits and states need not wait for the next step
+                leave_frozen(model, spec.freeze_until, step)
                 precision.unscale(optimizer)
                 norm = gradient_norm(model)
                 nn.utils.clip_grads_with_norm_(model.parameters(), spec.clip_norm or float("inf"), norm)
@@ -229,14 +250,14 @@ def train(
             }
             for observer in observers:
                 observer.stepped(record)
-            if state.weights is not None:
-                state.weights.listen(observers)
+            if state.weights is not None and proposing:
+                state.weights.listen(observers, ranks)
             measures = measured()
             if spec.checkpoint_every and state.step % spec.checkpoint_every == 0:
                 checkpoints.save(state.tensors(), state.facts(), measures)
-        complete = state.step >= spec.steps
+        complete = state.step >= spec.steps and not ranks.any_failed(interruption.asked)
     except Interrupted:
-        pass  # in the middle of a step that nobody has seen yet, or of an evaluation
+        pass  # in the middle of a step that nobody has seen yet
     finally:
         for observer in observers:
             observer.end()

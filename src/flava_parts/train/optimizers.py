@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import AdamW, Muon, Optimizer
 
 ENCODERS = ("image_encoder", "text_encoder", "fusion")
@@ -87,8 +88,34 @@ class MuonWithAdamW(Optimizer):
             # Groups may have been split, and a checkpoint brings new ones: this object's are the ones that count.
             optimizer.param_groups = [group for group in self.param_groups if group[HIDDEN] is hidden]
             optimizer.state = self.state
-            optimizer.step()
+            weights = (weight for group in optimizer.param_groups for weight in group["params"])
+            if hidden and any(isinstance(weight, DTensor) for weight in weights):
+                _step_in_parts(optimizer)
+            else:
+                optimizer.step()
         return loss
+
+
+def _step_in_parts(muon: Optimizer) -> None:
+    """Muon's step of matrices that each of several ranks has a part of: each orthogonalises the whole for itself.
+
+    torch's own step gives the same, but DTensor then sends something for every product of every iteration, a dozen
+    times a matrix instead of once.
+    """
+    for group in muon.param_groups:
+        for part in group["params"]:
+            if part.grad is None:
+                continue
+            average = muon.state[part].setdefault("momentum_buffer", torch.zeros_like(part.grad))
+            average.lerp_(part.grad, 1 - group["momentum"])
+            ahead = part.grad.lerp(average, group["momentum"]) if group["nesterov"] else average
+            whole = ahead.full_tensor()
+            update = nn.Parameter(torch.zeros_like(whole))
+            update.grad = whole
+            alike = {name: group[name] for name in ("lr", "ns_steps", "ns_coefficients", "eps", "adjust_lr_fn")}
+            Muon([update], momentum=0.0, nesterov=False, weight_decay=0.0, **alike).step()
+            part.mul_(1 - group["lr"] * group["weight_decay"])
+            part.add_(distribute_tensor(update.detach(), part.device_mesh, part.placements, src_data_rank=None))
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

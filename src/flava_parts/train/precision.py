@@ -14,6 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from ..facts import Reading, Streams
+from .ranks import Ranks
 
 Choice = Literal["fp32", "bf16", "fp16"]
 
@@ -81,12 +82,14 @@ class Precision:
                 self._scaler.load_state_dict(dict(facts["scaler"]))
 
 
-def faster(device: torch.device) -> Choice:
+def fastest(device: torch.device, ranks: Ranks) -> Choice:
     """``bf16`` if products of matrices are faster in it than in float32 on this device, else ``fp32``.
 
-    Timed, because it depends: a CPU without instructions for bf16 can be a hundred times slower in it.
+    Timed, because it depends: a CPU without instructions for bf16 can be a hundred times slower in it. Of several
+    processes the first decides, for all have to do the same.
     """
-    return "bf16" if product_seconds(torch.bfloat16, device) < product_seconds(torch.float32, device) else "fp32"
+    shorter = product_seconds(torch.bfloat16, device) < product_seconds(torch.float32, device)
+    return "bf16" if ranks.of_first(shorter) else "fp32"
 
 
 def product_seconds(dtype: torch.dtype, device: torch.device, side: int = PROBE_SIDE, repeats: int = 3) -> float:

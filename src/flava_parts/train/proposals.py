@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import InputError
 from .course import Course
+from .ranks import OneProcess, Ranks, first_does
 
 
 @runtime_checkable
@@ -46,8 +47,18 @@ class Weights:
         values = {number: self._course.value(number, step) for number in self._course.numbers}
         return values | {_weight(name): float(self._model.losses[name].weight) for name in self.proposed}
 
-    def listen(self, observers: Iterable[object]) -> None:
-        """Take what observers propose, for the steps to come. Raises InputError for what is no loss, or no factor."""
+    def listen(self, observers: Iterable[object], ranks: Ranks | None = None) -> None:
+        """Take what observers propose, for the steps to come. Raises InputError for what is no loss, or no factor.
+
+        Of several processes the first is watched; the others take what it took, and raise FirstFailedError.
+        """
+        ranks = ranks or OneProcess()
+        first_does(ranks, lambda: self._take(observers))
+        losses = self._course.model.losses
+        taken = ranks.numbers_of_first([self.proposed.get(name, math.nan) for name in losses])
+        self.proposed |= {name: factor for name, factor in zip(losses, taken, strict=True) if not math.isnan(factor)}
+
+    def _take(self, observers: Iterable[object]) -> None:
         for observer in observers:
             for name, factor in observer.propose().items() if isinstance(observer, Proposer) else ():
                 place = f"{type(observer).__name__} proposes {name}: {factor}"

@@ -37,6 +37,10 @@ class Ranks(Protocol):
         """What process 0 gave."""
         ...
 
+    def numbers_of_first(self, numbers: Sequence[float]) -> list[float]:
+        """The numbers that process 0 gave."""
+        ...
+
     def of_all(self, text: str) -> list[str]:
         """What each process gave."""
         ...
@@ -63,6 +67,10 @@ class OneProcess:
     def of_first(self, number: int) -> int:
         """The number."""
         return number
+
+    def numbers_of_first(self, numbers: Sequence[float]) -> list[float]:
+        """The numbers."""
+        return list(numbers)
 
     def of_all(self, text: str) -> list[str]:
         """The text."""
@@ -101,6 +109,13 @@ class GlooRanks:
         with _together():
             distributed.broadcast(shared, group=self.group, group_src=0)
         return int(shared)
+
+    def numbers_of_first(self, numbers: Sequence[float]) -> list[float]:
+        """The numbers that process 0 gave; all give equally many."""
+        shared = torch.tensor(numbers, dtype=torch.float64)
+        with _together():
+            distributed.broadcast(shared, group=self.group, group_src=0)
+        return shared.tolist()
 
     def of_all(self, text: str) -> list[str]:
         """What each process gave."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..compose import compose
 from ..data.keyed import keyed_generator
 from ..data.loader import Batches
 from ..data.loading import Loading
-from ..errors import FlavaPartsError, InputError
+from ..errors import FlavaPartsError
 from ..evaluate.retrieval import RetrievalResult
 from ..inputs.processor import Processor
 from ..interop.saving import save_pretrained
@@ -34,11 +34,9 @@ from .checkpoints.saving import Checkpoints
 from .checkpoints.surroundings import surroundings
 from .claim import claim
 from .course import Course
-from .distribution import Spread, joined, local_device, share_first, spread
+from .distribution import Spread, joined, share_first
 from .interruption import SIGNALS, Interrupted, Interruption
 from .loop import train
-from .observers import Observer
-from .proposals import Proposer
 from .ranks import OneProcess, Ranks, first_does
 from .resume import checkpoint_of, go_on
 
@@ -108,8 +106,6 @@ def _run(
     log: Callable[[str], None],
     ranks: Ranks,
 ) -> Outcome:
-    if ranks.size > 1:
-        check_shared(spec)
     if ranks.rank:
         log = _silent
     begun = checkpoint_of(folder, resume, say=log, ranks=ranks)
@@ -129,11 +125,7 @@ def _run(
     )
     if begun is None:
         initialize(model, spec.train.initialize)
-    shared = None
-    if ranks.size > 1:
-        shared = spread(model.to(local_device()), spec.train.parallel, shard_ranks=spec.train.shard_ranks)
-    state = new_state(model, spec.train, course=course, say=log)
-    state.spread = shared
+    state = new_state(model, spec.train, course=course, ranks=ranks, say=log)
     checkpoints = checkpoints_of(spec, folder, registry, ranks)
     if begun is not None:
         go_on(state, begun, checkpoints, say=log)
@@ -147,8 +139,6 @@ def _run(
         batches.check_codes(model.codebook)
     # Only the first process is watched, and measures.
     observers = [observer.build(folder=folder) for observer in spec.observers.values() if ranks.rank == 0]
-    if ranks.size > 1:
-        first_does(ranks, lambda: check_watching(observers))
     trained = model if state.average is None else cast(FlavaForPreTraining, state.average.module)
     processor = Processor.of(spec.model, spec.data)
     evaluations = {name: evaluation.build() for name, evaluation in spec.evaluate.items()}
@@ -157,27 +147,29 @@ def _run(
 
     def evaluate() -> Mapping[str, float]:
         metrics.clear()
-        whole = whole_model(spec, trained, shared)
+        whole = whole_model(spec, trained, state.spread)
         if whole is None:
             return {}
-        for name, evaluation in evaluations.items():
-            result = evaluation(whole, processor)
-            metrics.update({f"{name}/{key}": value for key, value in result.record.items()})
-            if isinstance(result, RetrievalResult):
-                results[name] = result
+        with interruption.at_once():
+            for name, evaluation in evaluations.items():
+                result = evaluation(whole, processor)
+                metrics.update({f"{name}/{key}": value for key, value in result.record.items()})
+                if isinstance(result, RetrievalResult):
+                    results[name] = result
         return dict(metrics)
 
     complete, pictures = False, ()
     loading = Loading(batches, spec.data, folder=folder, first=state.step, steps=spec.train.steps)
     with Interruption(alone=ranks.size == 1) as interruption, loading:
-        try:
-            complete = train(state, loading.batch, spec.train, observers, checkpoints, interruption, evaluate)
-            if complete:
+        complete = train(state, loading.batch, spec.train, observers, checkpoints, interruption, evaluate)
+        if complete:
+            finished = whole_model(spec, trained, state.spread)
+            try:
                 with interruption.at_once():
-                    finished = whole_model(spec, trained, shared)
                     pictures = () if finished is None else _left(spec, folder, finished, processor, results)
-        except Interrupted:
-            complete = False  # while the finished model was drawn
+            except Interrupted:
+                complete = False  # while the finished model was drawn
+        complete = not ranks.any_failed(not complete)
     return Outcome(
         complete=complete,
         step=state.step,
@@ -211,23 +203,6 @@ def fit_codebook(model: FlavaForPreTraining, batches: Batches, *, seed: int, pat
     assert isinstance(codebook, FittedCodebook)
     codebook.fit(batches.codebook_pixels(CODEBOOK_IMAGES), keyed_generator(seed, "codebook"))
     codebook.save(path)
-
-
-def check_shared(spec: RunSpec) -> None:
-    """Raise InputError for what several processes cannot do."""
-    train = spec.train
-    if train.grad_cache:
-        raise InputError("train.grad_cache: is for one process; several share a batch as they are")
-    for name in ("ema", "freeze_until"):
-        if train.parallel != "ddp" and getattr(train, name):
-            raise InputError(f"train.{name}: is not for {train.parallel}, which has parts of the weights; use ddp")
-
-
-def check_watching(observers: Sequence[Observer]) -> None:
-    """Raise InputError for observers that would have to be heard by several processes."""
-    for observer in observers:
-        if isinstance(observer, Proposer):
-            raise InputError(f"{type(observer).__name__} proposes weights of losses, which is for one process")
 
 
 def whole_model(spec: RunSpec, trained: FlavaForPreTraining, shared: Spread | None) -> FlavaForPreTraining | None:
