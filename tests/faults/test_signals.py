@@ -1,5 +1,6 @@
 """Signals, second trainers, and disks that refuse: one line, the right exit code, nothing lost."""
 
+import os
 import random
 import resource
 import shutil
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from faults import launched
 from faults.conftest import STEPS, Forge, Trainer, history
 
 from flava_parts.train.checkpoints.loading import newest_checkpoint, what_is_wrong
@@ -114,6 +116,54 @@ def test_a_signal_ends_what_hangs(forge: Forge, tmp_path: Path, number: signal.S
     assert 10 > time.monotonic() - began
     assert 128 + number == code, trainer.said()
     step = records(folder)[-1]["step"]
+    assert f"step-{step:08d}" == newest_checkpoint(folder / "checkpoints").name
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]:
+    """The losses of the run of two processes that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("together") / "straight"
+    return launched.finished(launched.torchrun(folder, 2), folder)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_to_torchrun_or_to_one_process_stops_all_at_one_step(
+    together: list[tuple[int, str, str]], tmp_path: Path, number: signal.Signals
+) -> None:
+    """torchrun passes signals on, also to workers that make batches. Whoever gets one, all stop with one checkpoint,
+    within 10 s; and going on, three times, ends as the run that nobody disturbed."""
+    folder, settings = tmp_path / "run", ("data.workers=1", "train.checkpoint_every=100")
+    for until, rank in ((2, None), (5, 0), (8, 1)):
+        run = launched.torchrun(folder, 2, *settings, restarts=0)
+        launched.wait_until(lambda until=until: len(launched.losses(folder)) >= until, run, folder)
+        os.kill(run.pid if rank is None else launched.children(run.pid)[rank], number)
+        began = time.monotonic()
+
+        assert 1 == run.wait(60), launched.said(folder)
+        assert 10 > time.monotonic() - began
+        step = len(launched.losses(folder))
+        assert STEPS > step
+        assert f"interrupted after {step} of {STEPS} steps" in launched.said(folder)
+        assert f"step-{step:08d}" == newest_checkpoint(folder / "checkpoints").name
+
+    assert together == launched.finished(launched.torchrun(folder, 2, *settings), folder)
+
+
+@pytest.mark.parametrize("what", STUCK)
+def test_a_signal_to_torchrun_ends_what_hangs(tmp_path: Path, what: str) -> None:
+    """An evaluation, which is the first process's, or a batch that never comes, which the others wait for."""
+    (tmp_path / "stuck.py").write_text(PLUGIN)
+    folder, setting = tmp_path / "run", STUCK[what].replace("FOLDER", str(tmp_path))
+    run = launched.torchrun(folder, 2, setting, steps=4, more=["-p", str(tmp_path / "stuck.py")])
+    launched.wait_until((tmp_path / "mark").exists, run, folder)
+    time.sleep(0.5)
+    run.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+
+    assert 1 == run.wait(60), launched.said(folder)
+    assert 10 > time.monotonic() - began
+    step = launched.losses(folder)[-1][0]
+    assert f"interrupted after {step} of 4 steps" in launched.said(folder)
     assert f"step-{step:08d}" == newest_checkpoint(folder / "checkpoints").name
 
 
