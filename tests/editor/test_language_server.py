@@ -118,11 +118,13 @@ def test_nothing_is_underlined_in_the_examples(editor: Editor, file: Path) -> No
     assert [] == editor.open(f"right_{file.name}", file.read_text(encoding="utf-8"))
 
 
-def test_a_wrong_key_is_underlined(editor: Editor) -> None:
-    """With its name."""
-    found = editor.open("wrong.yaml", "base: flava.tiny\nimage_encoder: {widht: 3}\n")
+@pytest.mark.parametrize("name", ["small_images", "unequal_widths", "contrastive_emoji"])
+def test_a_wrong_key_in_an_example_is_underlined(editor: Editor, name: str) -> None:
+    """By its name, and nothing else is; in models and in runs."""
+    text = (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
+    found = editor.open(f"wrong_{name}.yaml", text.replace("width:", "widht:", 1))
 
-    assert any("widht" in message for message in found), found
+    assert ["Property widht is not allowed."] == found
 
 
 def test_a_wrong_value_is_underlined(editor: Editor) -> None:
