@@ -20,6 +20,7 @@ from flava_parts.train.checkpoints.loading import (
     what_is_wrong,
 )
 from flava_parts.train.checkpoints.manifest import MANIFEST, manifest_of
+from flava_parts.train.resume import checkpoint_of
 
 FILES = ("MANIFEST.json", "model.safetensors", "optimizer.safetensors", "spec.yaml", "state.json")
 
@@ -63,6 +64,15 @@ def test_the_newest_that_is_whole_is_used_and_the_others_are_told_of(folder: Pat
     assert 1 == len(said)
     assert "step-00000002: IS DAMAGED: state.json has 2 bytes" in said[0]
     assert "step-00000001 is used instead" in said[0]
+
+
+def test_one_that_is_asked_for_is_verified_too(folder: Path) -> None:
+    path = folder / "step-00000002"
+    assert path == checkpoint_of(folder, path, say=print)
+
+    (path / "optimizer.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match=r"step-00000002: IS DAMAGED: optimizer\.safetensors has 4 bytes"):
+        checkpoint_of(folder, path, say=print)
 
 
 def test_no_whole_checkpoint_is_an_error_but_no_checkpoint_is_none(folder: Path, tmp_path: Path) -> None:

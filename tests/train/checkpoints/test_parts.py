@@ -22,11 +22,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.optim import AdamW
 
 import flava_parts as fp
 from flava_parts.compose import compose
 from flava_parts.errors import InputError
-from flava_parts.train.checkpoints import parts
+from flava_parts.train.average import moving_average, skeleton
+from flava_parts.train.checkpoints import atomic_io, parts
 from flava_parts.train.checkpoints.layout import CHECKPOINTS, NEEDED
 from flava_parts.train.checkpoints.loading import newest_checkpoint, open_checkpoint, verify, what_is_wrong
 from flava_parts.train.checkpoints.manifest import MANIFEST, manifest_of
@@ -59,12 +61,14 @@ class Small(nn.Module):
         return (self.image_encoder(inputs) * self.row * self.scale).square().sum()
 
 
-def made(way: Parallel | None = None, seed: int = 1, more: int = 0) -> State:
+def made(way: Parallel | None = None, *, seed: int = 1, more: int = 0, averaged: bool = True) -> State:
     """A state before its first update; of ``more`` MiB, if it is to be large."""
     torch.manual_seed(seed)
     model = Small(more)
+    copy = skeleton(model)
     shared = None if way is None else spread(model, way, shard_ranks=2 if way == "hybrid" else None)
-    return State(model=model, optimizer=torch.optim.AdamW(model.parameters(), lr=0.1), spread=shared)
+    average = moving_average(model, 0.9, copy) if averaged else None
+    return State(model=model, optimizer=AdamW(model.parameters(), lr=0.1), average=average, spread=shared)
 
 
 def updated(state: State, times: int = 3) -> State:
@@ -73,6 +77,8 @@ def updated(state: State, times: int = 3) -> State:
         state.optimizer.zero_grad()
         state.forward(torch.randn(5, 3, generator=torch.Generator().manual_seed(state.step))).backward()
         state.optimizer.step()
+        if state.average is not None:
+            state.average.update_parameters(state.model)
         state.step += 1
     return state
 
@@ -145,7 +151,7 @@ def sharded(written: Path, tmp_path: Path) -> Path:
 def test_a_checkpoint_moves_between_numbers_of_processes_and_ways_bit_for_bit(
     read_again: list[dict[str, Arrays]],
 ) -> None:
-    """One, two and four; whole, in parts, and in parts in groups. Weights, buffers, averages and counts of steps."""
+    """One, two and four; whole, in parts, and in parts in groups: weights, averages, buffers and counts."""
     expected = arrays(updated(made(seed=0)))
     for found in read_again:
         assert 10 == len(found)
@@ -169,6 +175,7 @@ def test_the_files_of_a_checkpoint_in_parts(sharded: Path) -> None:
 
     assert [
         "MANIFEST.json",
+        *(f"average/{shard}" for shard in shards),
         *(f"model/{shard}" for shard in shards),
         *(f"optimizer/{shard}" for shard in shards),
         "spec.yaml",
@@ -184,7 +191,8 @@ def test_the_files_of_a_checkpoint_in_parts(sharded: Path) -> None:
 def test_whole_models_stay_one_file(written: Path) -> None:
     for way in ("plain", "ddp-2"):
         names = sorted(path.name for path in (written / way / "step-00000003").iterdir())
-        assert ["MANIFEST.json", "model.safetensors", "optimizer.safetensors", "spec.yaml", "state.json"] == names
+        tensors = ["average.safetensors", "model.safetensors", "optimizer.safetensors"]
+        assert ["MANIFEST.json", *tensors, "spec.yaml", "state.json"] == names
 
 
 def test_nothing_is_pickled(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,10 +215,14 @@ def test_nothing_is_pickled(written: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def tells(rank: int, folder: Path) -> list[str]:
-    """What is said of a value that is no tensor, and of a disk that is full for the second process alone."""
-    state = made("fsdp")
+    """What is said of a value that is no tensor, and of a disk that is full for the second process alone; and what this
+    process saw to be on the disk before that."""
+    state, sync = made("fsdp"), atomic_io.sync
+    said: list[str] = []
+    atomic_io.sync = lambda path: said.append(path.name) or sync(path)  # type: ignore[method-assign]
     save(folder, state)
-    state.step, said = 1, []
+    said = [" ".join(said)]
+    state.step = 1
     for wrong in ({"a": "number"}, None):
         tensors = state.tensors()
         if wrong is not None:
@@ -225,8 +237,9 @@ def tells(rank: int, folder: Path) -> list[str]:
 
 def test_what_one_process_cannot_write_is_one_line_in_all(tmp_path: Path) -> None:
     """torch's own exception, which `except Exception` would miss, and values of which torch would make a pickle."""
-    for said in in_ranks(tells, 2, tmp_path):
-        for line, reason in zip(said, ("scale is no tensor", "File too large"), strict=True):
+    for rank, said in enumerate(in_ranks(tells, 2, tmp_path)):
+        assert said[0].startswith(f"shard-{rank + 1:05d}-model-00001-of-00001.safetensors model ")
+        for line, reason in zip(said[1:], ("scale is no tensor", "File too large"), strict=True):
             assert line.startswith(f"{tmp_path}: no checkpoint of step 1 could be written (")
             assert reason in line
             assert 1 == len(line.splitlines())
@@ -240,7 +253,7 @@ def peaks(rank: int, folder: Path) -> dict[str, Any]:
     gather = DTensor.full_tensor
     parts.FILE_BYTES = 2**20
     DTensor.full_tensor = lambda self, **_: gathered.append(self.numel()) or gather(self)  # type: ignore[method-assign]
-    state = made("fsdp", more=64)
+    state = made("fsdp", more=64, averaged=False)
 
     def grown(do: Callable[[], object]) -> float:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
