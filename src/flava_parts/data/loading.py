@@ -1,4 +1,4 @@
-"""The batches of a run as it goes on: made ahead by worker processes, if it has any."""
+"""The batches of a run as it goes on, made ahead: by worker processes, or by a thread of this one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ..errors import FlavaPartsError
 from ..plugin_file import PluginFiles
+from .ahead import Ahead
 from .bad_samples import BAD_SAMPLES, BadSamples
 from .loader import Batch
 from .reader import Reader
@@ -52,9 +53,9 @@ class Maker(Protocol):
 class Loading:
     """The batches of a run from update ``first`` to ``steps``, which are asked for in this order; a context.
 
-    With ``data.workers`` they are made ahead in that many processes, which leave `STOPPING` to this one and end
-    with the context, however they are. What is in a batch does not depend on them. torch's global generator is
-    not touched. Bad samples are told in ``folder`` (see `BadSamples`).
+    They are made ahead: one by a thread of this process, or several by ``data.workers`` processes, which leave
+    `STOPPING` to this one and end with the context, however they are. What is in a batch does not depend on them.
+    torch's global generator is not touched. Bad samples are told in ``folder`` (see `BadSamples`).
     """
 
     def __init__(self, batches: Maker, data: ReadSpec, *, folder: Path, first: int, steps: int) -> None:
@@ -68,6 +69,7 @@ class Loading:
             batches.reader.quarantine(bad)
         self._next = first
         self._pool: _Pool | None = None
+        self._ahead: Ahead | None = None
 
     def __enter__(self) -> Loading:
         return self
@@ -75,8 +77,9 @@ class Loading:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.close()
+        for made in (self._pool, self._ahead):
+            if made is not None:
+                made.close()
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0.
@@ -84,7 +87,9 @@ class Loading:
         Raises WorkerError if a worker ended or the batch did not come within ``data.timeout``, and what reading raises.
         """
         if not self._data.workers:
-            batch = self._batches.batch(step)
+            if self._ahead is None:
+                self._ahead = Ahead(self._batches.batch, steps=self._steps)
+            batch = self._ahead.batch(step)
         else:
             if self._pool is not None and step != self._next:
                 self._pool.close()

@@ -67,7 +67,7 @@ class ReadSpec(Spec):
     """How samples are read, whatever they are for."""
 
     workers: NonNegativeInt = 0
-    """Processes that prepare batches; 0: the process that trains does it. Batches do not depend on it."""
+    """Processes that prepare batches; 0: a thread of the process that trains. Batches do not depend on it."""
     prefetch: PositiveInt = 2
     """Batches that each of them prepares ahead."""
     start_method: Literal["spawn", "forkserver"] = "spawn"
