@@ -248,7 +248,7 @@ class FlavaForPreTraining(nn.Module):
         )
         streams = self._streams(inputs, states, narrowing, matched)
         if any(Streams.IMAGE_LABELS in self.readings[name].streams for name in computed):
-            streams[Streams.IMAGE_LABELS] = self._image_labels(inputs, matched)
+            streams[Streams.IMAGE_LABELS] = self._image_labels(inputs, matched, narrowing)
         for stream, labelled in narrowing.labelled.items():
             if stream in streams:
                 streams[stream] = labelled(streams[stream])
@@ -418,14 +418,19 @@ class FlavaForPreTraining(nn.Module):
         assert self.fusion is not None
         return self.fusion.layout(patches=image.pre_norm.shape[1] - self._prefix, words=text.pre_norm.shape[1])
 
-    def _image_labels(self, inputs: _Inputs, matched: Tensor | None) -> Tensor:
+    def _image_labels(self, inputs: _Inputs, matched: Tensor | None, narrowing: Narrowing) -> Tensor:
         """The code of each hidden patch of a true pair (B, P), `IGNORE` elsewhere."""
         assert inputs.bool_masked_pos is not None
         masked = inputs.bool_masked_pos.flatten(1).bool()
         labels = inputs.mim_labels
         if labels is None:
             assert self.codebook is not None
-            labels = self.codebook(inputs.codebook_pixel_values)
+            labelled = narrowing.labelled.get(Streams.IMAGE_LABELS)
+            if labelled is not None and takes(self.codebook, "read"):
+                codes = self.codebook(inputs.codebook_pixel_values, read=labelled.positions)
+                labels = torch.full_like(masked, IGNORE, dtype=codes.dtype).scatter(1, labelled.positions, codes)
+            else:
+                labels = self.codebook(inputs.codebook_pixel_values)
         labels = labels.flatten(1)
         if labels.shape != masked.shape:
             raise ValueError(
@@ -453,6 +458,16 @@ class FlavaForPreTraining(nn.Module):
         clean_ids, masked_ids = inputs.input_ids, inputs.input_ids_masked
         same_image, same_text = inputs.bool_masked_pos is None, masked_ids is None
         states: dict[Pass, EncoderOutput] = {}
+        # Texts first: of what the backward pass then has left when gradients of the many words come, least is kept.
+        around = (inputs.attention_mask, inputs.token_type_ids, inputs.position_ids)
+        if clean_ids is not None and ("text" in wanted or (same_text and "text_masked" in wanted)):
+            read = _reading(narrowing.summary("text", clean_ids.device))
+            states["text"] = self.text_encoder(clean_ids, *around, **of_text, **read)
+        if "text_masked" in wanted and masked_ids is not None:
+            read = _reading(narrowing.labels("text_masked", Streams.TEXT_LABELS))
+            states["text_masked"] = self.text_encoder(masked_ids, *around, **of_text, **read)
+        elif "text_masked" in wanted and clean_ids is not None:
+            states["text_masked"] = states["text"]
         pixels = inputs.pixel_values
         if pixels is not None:
             masked = "image_masked" in wanted and not same_image
@@ -468,15 +483,6 @@ class FlavaForPreTraining(nn.Module):
                 states["image_masked"] = self.image_encoder(pixels, inputs.bool_masked_pos, **around_image, **read)
             elif "image_masked" in wanted:
                 states["image_masked"] = states["image"]
-        around = (inputs.attention_mask, inputs.token_type_ids, inputs.position_ids)
-        if clean_ids is not None and ("text" in wanted or (same_text and "text_masked" in wanted)):
-            read = _reading(narrowing.summary("text", clean_ids.device))
-            states["text"] = self.text_encoder(clean_ids, *around, **of_text, **read)
-        if "text_masked" in wanted and masked_ids is not None:
-            read = _reading(narrowing.labels("text_masked", Streams.TEXT_LABELS))
-            states["text_masked"] = self.text_encoder(masked_ids, *around, **of_text, **read)
-        elif "text_masked" in wanted and clean_ids is not None:
-            states["text_masked"] = states["text"]
         for fused, image, text in (
             ("multimodal", "image", "text"),
             ("multimodal_masked", "image_masked", "text_masked"),

@@ -74,3 +74,13 @@ def test_other_channels_than_three() -> None:
     for channels in (1, 5):
         codebook = DVAECodebook(image_size=8, channels=channels, groups=2, width=8, vocab_size=9, weights="random")
         assert (2, 16) == tuple(codebook(images(2, channels=channels)).shape)
+
+
+def test_codes_of_some_squares_are_those_of_all() -> None:
+    """With `read`, the codes of the squares that are asked for, in their order, twice if twice; with the same checks."""
+    codebook = DVAECodebook(image_size=16, groups=2, width=8, vocab_size=32, weights="random")
+    read = torch.randint(64, (3, 20), generator=torch.Generator().manual_seed(0))
+
+    assert torch.equal(codebook(images(3, 16, 16)).gather(1, read), codebook(images(3, 16, 16), read=read))
+    with pytest.raises(InputError, match="the codebook needs pixels of shape"):
+        codebook(images(3), read=read)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..facts import Size
+from ..layers.attention import at
 from .codebook import Codebook
 
 
@@ -53,6 +54,13 @@ class DVAECodebook(Codebook):
         if freeze:
             self._keep_out_of_training()
 
+    def forward(self, pixels: Tensor, *, read: Tensor | None = None) -> Tensor:
+        """As `Codebook.forward`. With ``read`` (B, R), which squares' codes are wanted, those alone: (B, R)."""
+        if read is None:
+            return super().forward(pixels)
+        with torch.no_grad():
+            return self._exactly(lambda exact: self._codes_at(exact, read), pixels)
+
     def assign(self, pixels: Tensor) -> Tensor:
         return self._logits(pixels).argmax(dim=1).flatten(1)
 
@@ -64,13 +72,22 @@ class DVAECodebook(Codebook):
         with torch.no_grad() if self.freeze else nullcontext():
             return self._exactly(lambda exact: self._logits(exact).softmax(dim=1), pixels)
 
+    def _codes_at(self, pixels: Tensor, read: Tensor) -> Tensor:
+        """The likeliest code of the squares ``read`` (B, R): the last layer, over all V, has no others to look at."""
+        states = at(self._states(pixels).flatten(2).transpose(1, 2), read)
+        return functional.linear(states, self.output.weight.flatten(1), self.output.bias).argmax(dim=-1)
+
     def _logits(self, pixels: Tensor) -> Tensor:
         """(B, V, rows, columns)."""
+        return self.output(self._states(pixels))
+
+    def _states(self, pixels: Tensor) -> Tensor:
+        """What the last layer reads (B, D, rows, columns)."""
         # Convolutions are faster with the channels last: a seventh less time on a CPU.
         states = self.input(pixels.contiguous(memory_format=torch.channels_last))
         for index, group in enumerate(self.groups):
             states = group(states if index == 0 else functional.max_pool2d(states, 2))
-        return self.output(functional.relu(states))
+        return functional.relu(states)
 
     def _randomise(self) -> None:
         """Draw the weights as OpenAI's encoder does: N(0, 1 / (inputs of a unit)), biases 0."""
