@@ -16,6 +16,7 @@ from flava_parts.facts import Grid
 from flava_parts.inputs.wordpiece import WordPiece
 from flava_parts.interop.pretrained import load_pretrained
 from flava_parts.maskers.block import BlockMasker
+from flava_parts.train.blocks import forget
 
 SMOKE: dict[str, Any] = {
     "image_config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
@@ -45,7 +46,9 @@ def theirs(folder: Path) -> Any:
 
 def ours(folder: Path) -> Any:
     """Our model of the same checkpoint, as it is trained."""
-    return load_pretrained(folder).train()
+    model = load_pretrained(folder).train()
+    forget(model)
+    return model
 
 
 def images(count: int, *, codebook: bool = True, seed: int = 0) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ def test_other_channels_than_three() -> None:
 
 
 def test_codes_of_some_squares_are_those_of_all() -> None:
-    """With `read`, the codes of the squares that are asked for, in their order, twice if twice; with the same checks."""
+    """With `read`, the codes of the squares asked for, in their order, twice if twice; with the same checks."""
     codebook = DVAECodebook(image_size=16, groups=2, width=8, vocab_size=32, weights="random")
     read = torch.randint(64, (3, 20), generator=torch.Generator().manual_seed(0))
 

@@ -10,6 +10,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 
 from ..heads.specs import EncoderSlot
+from ..layers.transformer import Block
 from .optimizers import ENCODERS
 
 
@@ -28,6 +29,14 @@ def recompute(model: nn.Module) -> None:
     """
     for block in blocks(model):
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def forget(model: nn.Module) -> None:
+    """Keep the outputs of norms and activations of FLAVA's own blocks not for the backward pass, which makes them
+    again. Gradients are the same to the last bit."""
+    for block in blocks(model):
+        if isinstance(block, Block):
+            block.forget()
 
 
 def compile_blocks(model: nn.Module) -> None:

@@ -18,7 +18,7 @@ from ..data.loader import Batch
 from ..model import FlavaForPreTraining
 from .accumulation import Piece, Totals, pieces
 from .average import AVERAGE, average_tensors
-from .blocks import compile_blocks, freeze, leave_frozen, recompute
+from .blocks import compile_blocks, forget, freeze, leave_frozen, recompute
 from .checkpoints.loading import Checkpoint
 from .checkpoints.saving import Checkpoints
 from .checkpoints.tensor_files import check_fit
@@ -143,6 +143,8 @@ def train(
         recompute(model)
     if spec.compile:
         compile_blocks(model)
+    if not (spec.recompute or spec.compile):
+        forget(model)
 
     def forward(piece: Piece, **asked: Any) -> Any:
         key = (spec.seed, "dropout", state.step, *([piece.number] if piece.number else []), *own)
