@@ -5,6 +5,7 @@ Medians of interleaved rounds, so that what else the machine does falls on both 
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import statistics
@@ -27,6 +28,7 @@ ROUNDS = 9
 CHUNK = 10_000
 """Samples that are written at once."""
 READINGS = 200_000
+UPDATES = 60
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -195,7 +197,24 @@ def table() -> None:
         print(f"  at most               {resident_peak() / 1e6 - before:6.1f} MB")
 
 
-ROWS = {"shards": shards, "index": index, "table": table}
+def wait() -> None:
+    """How much of its time the shipped run waits for data, in its first updates, without workers and with one."""
+    print(f"the shipped run, {UPDATES} updates")
+    for workers in (0, 1):
+        with tempfile.TemporaryDirectory() as folder:
+            changes = [f"train.steps={UPDATES}", "evaluate={retrieval: null}", f"data.workers={workers}"]
+            sets = [word for change in changes for word in ("--set", change)]
+            command = [sys.executable, "-m", "flava_parts", "train", "--out", folder, *sets]
+            took = seconds(lambda command=command: subprocess.run(command, capture_output=True, check=True))
+            lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+        times = np.array([(line["seconds"], line["data_share"]) for line in lines[5:] if "data_share" in line])
+        share = float(times.prod(axis=1).sum() / times[:, 0].sum())
+        print(
+            f"  {workers} workers  waits {share:6.1%}  {np.median(times[:, 0]):6.3f} s an update  {took:6.1f} s in all"
+        )
+
+
+ROWS = {"shards": shards, "index": index, "table": table, "wait": wait}
 """The figures by name."""
 
 
