@@ -12,12 +12,18 @@ from pathlib import Path
 
 import torch
 
-from . import scoring, start_up, training, views
+from . import scoring, start_up, torchmultimodal_steps, training, views
 from .machine import machine
 from .rivals import Row
 
 RESULTS = Path(__file__).parent / "results"
-SUITES = {"training": training, "scoring": scoring, "start_up": start_up, "views": views}
+SUITES = {
+    "training": training,
+    "torchmultimodal": torchmultimodal_steps,
+    "scoring": scoring,
+    "start_up": start_up,
+    "views": views,
+}
 
 
 def markdown(found: dict[str, object], rows: list[Row]) -> str:
@@ -25,7 +31,7 @@ def markdown(found: dict[str, object], rows: list[Row]) -> str:
     lines = [
         ", ".join(f"{name} {value}" for name, value in found.items()),
         "",
-        "| id | work | ours | transformers | ratio | promised | |",
+        "| id | work | ours | peer | ratio | promised | |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:

@@ -17,10 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 import flava_parts
 from flava_parts.facts import Streams
 from flava_parts.losses.contrastive import GlobalContrastive
+from flava_parts.model import FlavaForPreTraining
+from flava_parts.train.blocks import forget
 from flava_parts.train.throughput import resident_peak
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
@@ -36,8 +39,10 @@ CHUNK = 1024
 """Rows of the logits that are held at once."""
 
 
-def training_step(*, batch: int = 8, words: int = 32, side: int = 128, depth: int = 4) -> Callable[[], object]:
-    """Forward and backward of all losses for pairs with stored codes, in a model a third as wide as flava.base."""
+def of_pairs(
+    *, batch: int = 8, words: int = 32, side: int = 128, depth: int = 4
+) -> tuple[FlavaForPreTraining, dict[str, Tensor]]:
+    """A model a third as wide as flava.base, and pairs with stored codes for it."""
     tower = ("width=256", "heads=4", f"depth={depth}")
     changes = [f"{part}.{choice}" for part in ("image_encoder", "text_encoder", "fusion") for choice in tower]
     changes += [
@@ -53,7 +58,13 @@ def training_step(*, batch: int = 8, words: int = 32, side: int = 128, depth: in
         "input_ids": torch.randint(1000, 30000, (batch, words), generator=generator),
         "itm_labels": torch.ones(batch, dtype=torch.long),
     }
-    inputs = model.mask(inputs, generator)
+    return model, model.mask(inputs, generator)
+
+
+def training_step(**sizes: int) -> Callable[[], object]:
+    """Forward and backward of all losses of what `of_pairs` gives."""
+    model, inputs = of_pairs(**sizes)
+    forget(model)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)

@@ -46,3 +46,21 @@ def test_the_benchmark_for_gpus_runs_without_one(tmp_path: Path) -> None:
     # The rivals' first losses are of the same weights and batch, in bf16.
     losses = [row["first_loss"] for row in record["rows"].values()]
     assert max(losses) - min(losses) < 0.02 * max(losses)
+
+
+def test_ranks_send_what_the_formula_says(tmp_path: Path) -> None:
+    """Two processes. What crossed the loopback interface is what rings send; others may send over it meanwhile."""
+    command = [sys.executable, "-m", "benchmarks.ranks", "--smoke", "--out", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert 0 == done.returncode, done.stderr[-2000:]
+    (line,) = (
+        line
+        for line in (tmp_path / "ranks.md").read_text().splitlines()
+        if line.startswith("| 2 | ") and line.count("|") == 5
+    )
+    sent, by_formula = (float(cell) for cell in line.split("|")[3:5])
+
+    assert 100 < by_formula < 1.05 * sent
+    assert (tmp_path / "ranks.png").read_bytes().startswith(b"\x89PNG")
