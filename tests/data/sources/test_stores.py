@@ -58,7 +58,7 @@ def served(folder: Path, *, ranges: bool = True) -> Iterator[tuple[str, list[str
     """The address of a server of a folder, and the paths and ranges that it has been asked for."""
     handler = type("Mine", (Handler,), {"ranges": ranges, "asked": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", handler.asked
