@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from losses.largest import Largest
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from flava_parts.facts import Streams
 from flava_parts.losses.contrastive import GlobalContrastive
@@ -50,20 +48,6 @@ def test_chunks_of_any_size_equal_all_logits_at_once(rows: int, chunk: int) -> N
     assert "logit_scale" in gradients
     for name, gradient in expected_gradients.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-5, atol=1e-6)
-
-
-class Largest(TorchDispatchMode):
-    """How many elements the largest tensor has that any operation returns."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **kwargs or {})
-        if isinstance(result, Tensor):
-            self.elements = max(self.elements, result.numel())
-        return result
 
 
 @pytest.mark.parametrize(("chunk_size", "elements"), [(None, ROWS * ROWS), (8, 8 * ROWS)])

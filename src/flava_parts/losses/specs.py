@@ -54,6 +54,8 @@ class MaskedPredictionSpec(LossSpec):
     """The head's non-linearity."""
     norm_eps: PositiveFloat = 1e-12
     """The epsilon of the head's layer norm (torchmultimodal has 1e-5)."""
+    chunk_size: PositiveInt | None = None
+    """Labelled positions whose logits are held at a time, made again for the gradient; all if not given."""
     init_std: PositiveFloat = 0.02
     """Standard deviation of the normal distribution that weights start from."""
 
