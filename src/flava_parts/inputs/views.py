@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -180,8 +181,12 @@ class Views:
 def _in_threads(
     seen: Callable[[Picture, Crop], Seen], pictures: Sequence[Picture], crops: Sequence[Crop]
 ) -> list[Seen]:
-    """What is seen of each picture and crop, by as many threads as torch has: decoding and resizing let others run."""
-    threads = min(torch.get_num_threads(), len(pictures))
+    """What is seen of each picture and crop, by as many threads as torch has: decoding and resizing let others run.
+
+    By one fewer beside the main thread, which then has work of its own, such as a step of training.
+    """
+    beside = current_thread() is not main_thread()
+    threads = min(torch.get_num_threads() - beside, len(pictures))
     if threads < 2:
         return list(map(seen, pictures, crops))
     with ThreadPoolExecutor(threads) as pool:
