@@ -64,10 +64,12 @@ def memory(process: int) -> float:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096 / 1e6
 
 
-def test_memory_does_not_grow(tmp_path: Path) -> None:
-    """Less than 1 MB for 1,000 steps, over 20,000, of this process and of each worker."""
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_does_not_grow(tmp_path: Path, workers: int) -> None:
+    """Less than 1 MB for 1,000 steps, over 20,000, of this process, whose thread reads if no worker does, and of each
+    worker."""
     before = set(multiprocessing.active_children())
-    spec = data(workers=2)
+    spec = data(workers=workers)
     batches = Batches(data=spec, model=MODEL, batch_size=2, seed=0)
     found: dict[int, list[float]] = {}
     with Loading(batches, spec, folder=tmp_path, first=0, steps=MEASURED[-1] + 1) as batch_of:
@@ -78,7 +80,7 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
                 for process in (0, *processes):
                     found.setdefault(process, []).append(memory(process or multiprocessing.current_process().pid))
 
-    assert 3 == len(found)
+    assert 1 + workers == len(found)
     for process, sizes in found.items():
         slope = float(np.polyfit(np.array(MEASURED) / 1000, sizes, 1)[0])
         print(f"{process or 'main'}: {slope:.3f} MB for 1,000 steps, {sizes[-1]:.0f} MB")
