@@ -702,8 +702,10 @@ def _match_labels(labels: Tensor | None) -> Tensor | None:
     """Labels (B,) or (B, 1) as (B,) int64. Raises ValueError for anything but 0 (mismatch) and 1 (match)."""
     if labels is None:
         return None
-    # Looking at values on another device would wait for it; there the loss itself refuses what is out of range.
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and not ((labels == 0) | (labels == 1)).all():
+    # Looking at values on another device would wait for it; there the loss itself refuses what is out of range. Tensors
+    # of another class need not have values.
+    seen = type(labels) is Tensor and labels.device.type == "cpu" and not torch.compiler.is_compiling()
+    if seen and not ((labels == 0) | (labels == 1)).all():
         raise ValueError("itm_labels are 1 where image and text match and 0 where they do not, nothing else")
     return labels.flatten().long()
 

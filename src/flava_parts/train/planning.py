@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from ..compose import compose
 from ..cost import meta_batch
@@ -24,21 +26,23 @@ from ..losses.contrastive import GlobalContrastive
 from ..losses.masked_prediction import MaskedPrediction
 from ..losses.value import LossValue
 from ..model import FlavaForPreTraining
+from ..narrowing import Labelled
 from ..spec import FlavaSpec
 from ..wiring import wire
 from .blocks import blocks, recompute
 from .distribution import Parallel
+from .precision import Choice, Precision, keep_exact
 
 FLOAT = 4
 """Bytes of a number in float32."""
 
 DRAWN = 64
-"""So many masks are drawn to see what share of patches and words they hide."""
+"""So many masks are drawn to see how many patches and words they hide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One way of sharing a step of a batch of pairs; bytes, of each rank, in float32 with AdamW.
+    """One way of sharing a step of a batch of pairs; bytes, of each rank, with AdamW.
 
     ``memory`` by what it holds at the worst moment: this rank's ``weights`` and ``optimizer`` averages; ``gathered``
     weights of other ranks and buffers of communication; ``step``, activations and gradients; ``logits`` of the
@@ -60,14 +64,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of one rank, simulated: the most that it allocates at once beside weights and averages.
-
-    ``peak`` with gradients, as a training step leaves them; ``activations`` without. ``calls`` says how often each
-    block ran forward.
-    """
+    """A step of one rank, simulated: the most that it allocates at once beside weights and averages, its operations,
+    and how often each block ran forward."""
 
     peak: int
-    activations: int
     operations: int
     calls: tuple[int, ...]
 
@@ -78,6 +78,7 @@ def plans(
     gpus: int,
     batch_size: int,
     shard_ranks: int = 8,
+    precision: Choice = "fp32",
     words: int | None = None,
     vocab: Vocab | None = None,
 ) -> list[Plan]:
@@ -90,18 +91,25 @@ def plans(
         raise InputError(f"a batch of {batch_size} cannot be shared by {gpus} GPUs; make it a multiple of {gpus}")
     found: list[Plan] = []
     for again in (False, True):
-        model = compose(spec, device="meta", vocab=vocab)
-        step = simulate(model, spec, rows=batch_size // gpus, words=words, again=again)
         ways: list[tuple[Parallel, int]] = [("ddp", 1), ("fsdp", gpus)]
         if gpus > shard_ranks and not gpus % shard_ranks:
             ways.append(("hybrid", shard_ranks))
         for parallel, shards in ways:
-            found.append(_plan(model, step, parallel, shards=shards, gpus=gpus, rows=batch_size // gpus, again=again))
+            model = compose(spec, device="meta", vocab=vocab)
+            rows = batch_size // gpus
+            step = simulate(model, spec, rows=rows, words=words, again=again, precision=precision, shards=shards)
+            found.append(_plan(model, step, parallel, shards=shards, gpus=gpus, rows=rows, again=again))
     return found
 
 
 def largest_batch(
-    spec: FlavaSpec, *, memory: int, again: bool = False, words: int | None = None, vocab: Vocab | None = None
+    spec: FlavaSpec,
+    *,
+    memory: int,
+    again: bool = False,
+    precision: Choice = "fp32",
+    words: int | None = None,
+    vocab: Vocab | None = None,
 ) -> int:
     """The most pairs whose step one GPU with so many bytes of ``memory`` can make; 0 if not even two fit.
 
@@ -110,7 +118,7 @@ def largest_batch(
 
     def peak(rows: int) -> int:
         model = compose(spec, device="meta", vocab=vocab)
-        step = simulate(model, spec, rows=rows, words=words, again=again)
+        step = simulate(model, spec, rows=rows, words=words, again=again, precision=precision)
         return _plan(model, step, "ddp", shards=1, gpus=1, rows=rows, again=again).peak
 
     fits, too_many = 0, 2
@@ -150,12 +158,13 @@ def _plan(
             "weights": weights - trained + trained // shards,
             "optimizer": 2 * trained // shards,
             # What is in no block stays together during the step; of blocks there are one and the next, and a gradient.
-            "gathered": 2 * root + 3 * largest,
-            "step": step.activations + trained // shards,
+            "gathered": root + 3 * largest,
+            "step": step.peak,
             "logits": logits,
         }
-        moved = sum(3 * calls * size for calls, size in zip(step.calls, each, strict=True)) + 2 * root
-        sent = _ring(moved, shards) + _ring(trained // shards, gpus // shards, times=2)
+        # A block is gathered each time that it runs, forward and backward, and so often its gradient is sent.
+        ran = sum(calls * size for calls, size in zip(step.calls, each, strict=True))
+        sent = _ring(3 * ran + 2 * root, shards) + _ring((ran + root) // shards, gpus // shards, times=2)
     return Plan(parallel, again, memory, step.operations, sent + exchanged)
 
 
@@ -165,52 +174,70 @@ def _ring(size: int, ranks: int, times: int = 1) -> int:
 
 
 def simulate(
-    model: FlavaForPreTraining, spec: FlavaSpec, *, rows: int, words: int | None = None, again: bool = False
+    model: FlavaForPreTraining,
+    spec: FlavaSpec,
+    *,
+    rows: int,
+    words: int | None = None,
+    again: bool = False,
+    precision: Choice = "fp32",
+    shards: int = 1,
 ) -> Step:
-    """A training step of ``rows`` pairs by a model that is on the meta device, where nothing is allocated.
+    """A training step of ``rows`` pairs by a model that is on the meta device, and stays without memory.
 
-    Every tensor that the step would make is counted for as long as it would live. Heads run at as many positions as
-    the spec's maskers hide. ``again`` recomputes blocks.
+    Every tensor that the step would make is counted for as long as it would live. Last blocks and heads run at as many
+    positions as the spec's maskers hide. ``again`` recomputes blocks. Of each block's gradients one of ``shards`` parts
+    is kept.
     """
-    shares = hidden_shares(spec)
+    found = hidden(spec, words)
     for name, loss in list(model.losses.items()):
         if isinstance(loss, MaskedPrediction):
-            model.losses[name] = _AtHidden(loss, shares["image" if "image" in loss.labels else "text"])
+            model.losses[name] = _AtHidden(loss, found.labelled["image" if "image" in loss.labels else "text"])
     if again:
         recompute(model)
     calls = [0] * len(list(blocks(model)))
     for index, block in enumerate(blocks(model)):
         block.register_forward_hook(partial(_count, calls, index))
-    batch = meta_batch(spec, frozenset({"image", "text"}), rows, words)
-    peaks: list[int] = []
-    operations = 0
-    for keep in (True, False):
-        model.zero_grad()
-        hooks = [] if keep else [weight.register_post_accumulate_grad_hook(_forget) for weight in _trained(model)]
-        known = [*model.parameters(), *model.buffers(), *batch.values()]
-        with FlopCounterMode(display=False) as counter, _Attention() as attention, Allocations(known) as live:
-            output = model(**batch, output_logits=True)
+    # Fake tensors say that they are on the CPU, where autocast looks for what it is to shorten.
+    with FakeTensorMode(allow_non_fake_inputs=True), _fused_attention(), _unknown_positions(found):
+        model.to_empty(device="cpu")
+        if model.codebook is not None:
+            model.codebook.ready = True  # its codes are as good as the pixels
+        if precision != "fp32":
+            keep_exact(model)
+        meta = meta_batch(spec, frozenset({"image", "text"}), rows, words)
+        batch = {name: torch.empty_like(tensor, device="cpu") for name, tensor in meta.items()}
+        parts: list[Tensor] = []
+        for weight in (weight for block in blocks(model) for weight in _trained(block) if shards > 1):
+            weight.register_post_accumulate_grad_hook(partial(_keep_part, parts, shards))
+        with Allocations([*model.parameters(), *model.buffers(), *batch.values()]) as live:
+            with Precision(precision).autocast():
+                output = model(**batch, output_states=False)
             if output.loss is not None:
                 output.loss.backward()
             del output
-        operations = counter.get_total_flops() + attention.operations
-        peaks.append(live.peak)
-        for hook in hooks:
-            hook.remove()
-    return Step(peaks[0], peaks[1], operations, tuple(count // 2 for count in calls))
+    return Step(live.peak, live.operations, tuple(calls))
 
 
 class Allocations(TorchDispatchMode):
-    """The bytes that live at once in what operations return, ``peak`` at most; not those of ``known`` tensors."""
+    """The bytes that live at once in what operations return, ``peak`` at most; not those of ``known`` tensors.
+
+    ``operations`` are multiplications and additions, by torch's formulas; not by its FlopCounterMode, whose hooks on
+    modules keep alive what is recomputed.
+    """
 
     def __init__(self, known: list[Tensor]) -> None:
         super().__init__()
         self.peak = 0
+        self.operations = 0
         self._live = 0
         self._counted = {_storage(tensor) for tensor in known}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.operations += formula(*args, **(kwargs or {}), out_val=result)
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and _storage(tensor) not in self._counted:
                 storage = tensor.untyped_storage()
@@ -225,86 +252,96 @@ class Allocations(TorchDispatchMode):
         self._live -= size
 
 
-class _Attention:
-    """Attention as fused kernels do it, which keep no matrix of N x N; on the meta device torch takes none of them.
+@contextmanager
+def _fused_attention() -> Generator[None]:
+    """Attention as fused kernels do it, which keep no matrix of N x N, on whatever device; of that there are formulas.
 
     Put in the place of torch's function while this context is open: modes do not reach what is recomputed.
     """
 
-    def __init__(self) -> None:
-        self.operations = 0
-        self._torchs = F.scaled_dot_product_attention
+    def attend(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
+        attention = torch.ops.aten._scaled_dot_product_efficient_attention
+        return attention(query, key, value, None, compute_log_sumexp=True)[0]
 
-    def __enter__(self) -> _Attention:
-        F.scaled_dot_product_attention = self._attend
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        F.scaled_dot_product_attention = self._torchs
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Any:
-        return _Fused.apply(query, key, value, self._count)
-
-    def _count(self, operations: int) -> None:
-        self.operations += operations
+    torchs, F.scaled_dot_product_attention = F.scaled_dot_product_attention, attend
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = torchs
 
 
-class _Fused(torch.autograd.Function):
-    """Keeps what goes in, what comes out, and a number a row."""
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """How many positions of a pair the maskers hide, ``most`` in one row and ``labelled`` on average among true pairs.
 
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, count: Callable[[int], None]) -> Tensor:
-        out = torch.empty_like(query)
-        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:-1]))
-        ctx.count = count
-        count(4 * query.numel() * key.shape[-2])  # two products of matrices
-        return out
+    By what is hidden: ``image`` for patches, ``text`` for words.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        query, key, value, _, _ = ctx.saved_tensors
-        ctx.count(10 * query.numel() * key.shape[-2])  # five
-        return *(torch.empty_like(tensor) for tensor in (query, key, value)), None
+    length: dict[str, int]
+    most: dict[str, int]
+    labelled: dict[str, int]
+
+
+def hidden(spec: FlavaSpec, words: int | None = None) -> Hidden:
+    """How many patches, and of ``words`` words (the most that the encoder takes if not given), seen on some masks."""
+    wiring = wire(spec)
+    generator = torch.Generator().manual_seed(0)
+    length = {"image": wiring.image.grid.size, "text": min(words or wiring.text.length, wiring.text.length)}
+    masks = {name: torch.ones(DRAWN, positions) for name, positions in length.items()}
+    true = torch.ones(DRAWN)
+    if spec.pair_masker is not None:
+        true = spec.pair_masker.build()(DRAWN, generator).labels.float()
+    if spec.image_masker is not None:
+        masks["image"] = spec.image_masker.build(grid=wiring.image.grid)(DRAWN, generator).float()
+    if spec.text_masker is not None:
+        ids = torch.randint(1000, 2000, (DRAWN, length["text"]), generator=generator)
+        masked = spec.text_masker.build(vocab=wiring.vocab)(ids, torch.zeros_like(ids, dtype=torch.bool), generator)
+        masks["text"] = (masked.labels >= 0).float()
+    return Hidden(
+        length,
+        {name: int(mask.sum(dim=1).max()) for name, mask in masks.items()},
+        {name: max(1, math.ceil(mask.sum(dim=1).mean() * true.mean())) for name, mask in masks.items()},
+    )
+
+
+@contextmanager
+def _unknown_positions(found: Hidden) -> Generator[None]:
+    """While this is open, last blocks give as many positions as a row has labels, though nobody knows where."""
+
+    def where(has_label: Tensor) -> Labelled:
+        most = max(found.most[name] for name, length in found.length.items() if length == has_label.shape[1])
+        positions = has_label.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        return Labelled(positions, torch.empty_like(positions, dtype=torch.bool))
+
+    known, Labelled.where = Labelled.where, where
+    try:
+        yield
+    finally:
+        Labelled.where = known
 
 
 class _AtHidden(nn.Module):
-    """A loss over a share of the positions: which they are, the meta device does not know."""
+    """A loss over so many positions of each row, since nobody knows where labels are."""
 
-    def __init__(self, loss: MaskedPrediction, share: float) -> None:
+    def __init__(self, loss: MaskedPrediction, count: int) -> None:
         super().__init__()
         self.loss = loss
-        self.share = share
+        self.count = count
         self.weight = loss.weight
 
     def forward(self, streams: dict[str, Tensor], *, dense: bool = False) -> LossValue:
         """As the loss does."""
-        count = max(1, math.ceil(self.share * streams[self.loss.labels].shape[1]))
         # Indexing copies, as it does where positions are known.
-        picked = {name: streams[name][:, :count].clone() for name in (self.loss.states, self.loss.labels)}
+        picked = {name: streams[name][:, : self.count].clone() for name in (self.loss.states, self.loss.labels)}
         return self.loss(picked, dense=True)
-
-
-def hidden_shares(spec: FlavaSpec) -> dict[str, float]:
-    """What share of patches (``image``) and of words (``text``) the spec's maskers hide, seen on some masks."""
-    wiring = wire(spec)
-    generator = torch.Generator().manual_seed(0)
-    shares = {"image": 1.0, "text": 1.0}
-    if spec.image_masker is not None:
-        masks = spec.image_masker.build(grid=wiring.image.grid)(DRAWN, generator)
-        shares["image"] = masks.float().mean().item()
-    if spec.text_masker is not None:
-        ids = torch.randint(1000, 2000, (DRAWN, wiring.text.length), generator=generator)
-        masker = spec.text_masker.build(vocab=wiring.vocab)
-        masked = masker(ids, torch.zeros_like(ids, dtype=torch.bool), generator)
-        shares["text"] = (masked.labels >= 0).float().mean().item()
-    return shares
 
 
 def _count(calls: list[int], index: int, *_: object) -> None:
     calls[index] += 1
 
 
-def _forget(weight: Tensor) -> None:
+def _keep_part(parts: list[Tensor], shards: int, weight: Tensor) -> None:
+    parts.append(weight.new_empty(weight.numel() // shards))
     weight.grad = None
 
 
