@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from pathlib import Path
 
 import torch
@@ -28,6 +29,17 @@ def machine() -> dict[str, str]:
         "transformers": transformers.__version__,
         "flava_parts": flava_parts.__version__,
     }
+
+
+def matrix_product_rate(side: int, seconds: float) -> float:
+    """Operations per second of products of square float32 matrices on the CPU, kept up for as long as a step takes."""
+    first, second = torch.randn(2, side, side, generator=torch.Generator().manual_seed(0))
+    torch.mm(first, second)
+    start, count = time.perf_counter(), 0
+    while (taken := time.perf_counter() - start) < seconds:
+        torch.mm(first, second)
+        count += 1
+    return 2 * side**3 * count / taken
 
 
 def matrix_product_peak(side: int = 2048, dtype: torch.dtype = torch.float32, device: str = "cpu") -> float:
