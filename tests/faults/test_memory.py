@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from distributed.processes import in_ranks
 from train.test_planning import WIDER, WORDS, measured_peak
@@ -28,3 +31,16 @@ def test_memory_of_each_rank_is_within_15_percent(parallel: Parallel, again: boo
 
     for peak in in_ranks(work, 2, parallel, again, precision):
         assert pytest.approx(peak, rel=0.15) == plan.peak
+
+
+def test_the_guides_table_is_what_explain_says() -> None:
+    """Of the smallest preset; the others take minutes."""
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "distributed.md"
+    (row,) = re.findall(r"^\| `flava.base` \|(.*)\|$", guide.read_text(encoding="utf-8"), re.MULTILINE)
+    found = plans(load_spec("flava.base"), gpus=64, batch_size=2048, precision="bf16")
+    kept, again = (plan for plan in found if plan.parallel == "fsdp")
+    numbers = (kept.peak / 1e9, again.peak / 1e9, kept.operations / 1e12, again.operations / 1e12)
+
+    assert pytest.approx([*numbers, kept.communication / 1e9], rel=0.01) == [
+        float(cell.split()[0]) for cell in row.split("|")
+    ]

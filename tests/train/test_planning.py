@@ -46,7 +46,7 @@ def measured_peak(
         texts = {name: batch[name][:2] for name in ("input_ids", "input_ids_masked", "mlm_labels")}
         for each in (images, texts, batch, batch):  # so that all averages are there
             optimizer.zero_grad()
-            with Precision(precision).autocast():
+            with Precision(precision, keep_casts=not again).autocast():
                 output = trained.forward(**each, output_states=False)
             output.loss.backward()
             del output

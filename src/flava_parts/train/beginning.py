@@ -48,7 +48,7 @@ def new_state(
         optimizer=optimizer,
         average=None if spec.ema is None else moving_average(model, spec.ema, copy),
         weights=None if course is None else Weights(model, course),
-        precision=Precision(choice, device),
+        precision=Precision(choice, device, keep_casts=not spec.recompute),
         spread=shared,
     )
 

@@ -211,7 +211,7 @@ def simulate(
         for weight in (weight for block in blocks(model) for weight in _trained(block) if shards > 1):
             weight.register_post_accumulate_grad_hook(partial(_keep_part, parts, shards))
         with Allocations([*model.parameters(), *model.buffers(), *batch.values()]) as live:
-            with Precision(precision).autocast():
+            with Precision(precision, keep_casts=not again).autocast():
                 output = model(**batch, output_states=False)
             if output.loss is not None:
                 output.loss.backward()

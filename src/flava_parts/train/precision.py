@@ -33,8 +33,11 @@ class Precision:
     gradient that is not finite then means that the scale was too large: the update is left out and the scale halved.
     """
 
-    def __init__(self, choice: Choice = "fp32", device: torch.device | None = None) -> None:
+    def __init__(self, choice: Choice = "fp32", device: torch.device | None = None, *, keep_casts: bool = True) -> None:
+        """``keep_casts``: whether weights in the shorter type stay for the whole forward pass, since several passes use
+        them, or are made for each use; then recomputed blocks leave none."""
         self.device = device or torch.device("cpu")
+        self._keep_casts = keep_casts
         self._choose(choice)
 
     def _choose(self, choice: Choice) -> None:
@@ -44,7 +47,8 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for forward passes. In float32 it changes nothing."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.choice != "fp32")
+        enabled = self.choice != "fp32"
+        return torch.autocast(self.device.type, self.dtype, enabled=enabled, cache_enabled=self._keep_casts)
 
     def scale(self, loss: Tensor) -> Tensor:
         """What the backward pass begins from."""
