@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from flava_parts.compose import compose
 from flava_parts.errors import InputError
 from flava_parts.loading import load_spec
-from flava_parts.train.blocks import recompute
+from flava_parts.train.blocks import forget, recompute
 from flava_parts.train.distribution import Parallel, spread
 from flava_parts.train.planning import Plan, largest_batch, plans, simulate
 from flava_parts.train.precision import Choice, Precision, keep_exact
@@ -35,6 +35,8 @@ def measured_peak(
             keep_exact(model)
         if again:
             recompute(model)
+        else:
+            forget(model)
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
         pairs = {
             "pixel_values": torch.randn(rows, 3, 32, 32),

@@ -22,6 +22,8 @@ def made_again(output: Tensor, layer: nn.Module, given: Tensor) -> AbstractConte
     if type(layer) not in CHEAP or not output.requires_grad or torch.compiler.is_compiling():
         return nullcontext()
     source, storage, count = given.detach(), _storage(output), output.numel()  # the output itself is not to live on
+    device = given.device.type
+    shorter = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
     def pack(tensor: Tensor) -> Tensor | torch.Size:
         same = _storage(tensor) == storage and tensor.numel() == count and tensor.is_contiguous()
@@ -30,8 +32,8 @@ def made_again(output: Tensor, layer: nn.Module, given: Tensor) -> AbstractConte
     def unpack(kept: Tensor | torch.Size) -> Tensor:
         if isinstance(kept, Tensor):
             return kept
-        with torch.no_grad():
-            return type(layer).forward(layer, source).view(kept)
+        with torch.no_grad(), torch.autocast(device, dtype=shorter, enabled=shorter is not None):
+            return layer.forward(source).view(kept)
 
     return saved_tensors_hooks(pack, unpack)
 

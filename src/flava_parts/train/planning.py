@@ -29,7 +29,7 @@ from ..model import FlavaForPreTraining
 from ..narrowing import Labelled
 from ..spec import FlavaSpec
 from ..wiring import wire
-from .blocks import blocks, recompute
+from .blocks import blocks, forget, recompute
 from .distribution import Parallel
 from .precision import Choice, Precision, keep_exact
 
@@ -195,6 +195,8 @@ def simulate(
             model.losses[name] = _AtHidden(loss, found.labelled["image" if "image" in loss.labels else "text"])
     if again:
         recompute(model)
+    else:
+        forget(model)
     calls = [0] * len(list(blocks(model)))
     for index, block in enumerate(blocks(model)):
         block.register_forward_hook(partial(_count, calls, index))
