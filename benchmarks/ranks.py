@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -37,8 +38,8 @@ RATE = 0.4 * 989e12
 """Operations a second of a GPU: two fifths of an H100's peak in bf16, NVIDIA's data sheet."""
 INSIDE, BETWEEN = 450e9, 50e9
 """Bytes a second that a GPU sends: inside a machine of 8 by NVLink 4, between machines by one 400 Gb/s card a GPU."""
-LATENCY = 20e-6
-"""Seconds that each of a ring's 2 (n - 1) messages takes to start."""
+LATENCY = 10e-6
+"""Seconds that a message takes to start. A collective has 2 log2 n, up a tree and down: NCCL avoids rings of many ranks."""
 MODEL = "a model a third as wide as flava.base, 8 pairs a process"
 COLLECTIVES = 50
 """Buckets of gradients and gathers that a step sends, about."""
@@ -109,7 +110,7 @@ def simulated(preset: str, gpus: int) -> tuple[Point, Point]:
     )
     logits = 12 * PER_GPU * (gpus - 1) * PER_GPU * WIDTH  # against the others' rows, both ways, forward and twice back
     computing = (plan.operations + logits) / RATE
-    sending = plan.communication / (INSIDE if gpus <= 8 else BETWEEN) + COLLECTIVES * 2 * (gpus - 1) * LATENCY
+    sending = plan.communication / (INSIDE if gpus <= 8 else BETWEEN) + COLLECTIVES * 2 * math.log2(gpus) * LATENCY
     beside = max(computing, computing / 3 + sending) if gpus > 1 else computing
     return Point(gpus, computing + sending, plan.communication), Point(gpus, beside, plan.communication)
 
@@ -132,8 +133,8 @@ def table(found: Sequence[Point], apart: Sequence[Point], beside: Sequence[Point
         "",
         f"Simulated: flava.base, bf16, DDP, {PER_GPU} pairs a GPU. Assumed: {RATE:.3g} operations a second;",
         f"{INSIDE / 1e9:.0f} GB/s inside a machine of 8 and {BETWEEN / 1e9:.0f} GB/s between machines;",
-        f"{LATENCY * 1e6:.0f} microseconds a message, {COLLECTIVES} collectives a step, in rings. Apart: sending waits",
-        "for the backward pass; beside: it goes on meanwhile, which takes two thirds of a step.",
+        f"{LATENCY * 1e6:.0f} microseconds a message, of 2 log2 n in each of {COLLECTIVES} collectives a step. Apart: sending",
+        "waits for the backward pass; beside: it goes on meanwhile, which takes two thirds of a step.",
         "",
         "| GPUs | GB that a GPU sends | seconds apart | seconds beside | pairs a second beside | of linear |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -130,7 +130,7 @@ def draw(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None
             panel.plot([p["size"] for p in points], [p[what] for p in points], marker="o")
             panel.set_xscale("log", base=2)
             panel.set_yscale("log")
-            panel.set_title(f"{axis}: power {exponent(points, what):.2f}", fontsize=9)
+            panel.set_title(f"{axis}\npower {exponent(points, what):.2f}", fontsize=9)
             panel.set_ylabel(unit)
             panel.grid(visible=True, alpha=0.3)
     figure.tight_layout()
