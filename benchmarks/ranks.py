@@ -39,7 +39,7 @@ RATE = 0.4 * 989e12
 INSIDE, BETWEEN = 450e9, 50e9
 """Bytes a second that a GPU sends: inside a machine of 8 by NVLink 4, between machines by one 400 Gb/s card a GPU."""
 LATENCY = 10e-6
-"""Seconds that a message takes to start. A collective has 2 log2 n, up a tree and down: NCCL avoids rings of many ranks."""
+"""Seconds that a message takes to start. A collective has 2 log2 n, up a tree and down, as NCCL has for many ranks."""
 MODEL = "a model a third as wide as flava.base, 8 pairs a process"
 COLLECTIVES = 50
 """Buckets of gradients and gathers that a step sends, about."""
@@ -133,8 +133,8 @@ def table(found: Sequence[Point], apart: Sequence[Point], beside: Sequence[Point
         "",
         f"Simulated: flava.base, bf16, DDP, {PER_GPU} pairs a GPU. Assumed: {RATE:.3g} operations a second;",
         f"{INSIDE / 1e9:.0f} GB/s inside a machine of 8 and {BETWEEN / 1e9:.0f} GB/s between machines;",
-        f"{LATENCY * 1e6:.0f} microseconds a message, of 2 log2 n in each of {COLLECTIVES} collectives a step. Apart: sending",
-        "waits for the backward pass; beside: it goes on meanwhile, which takes two thirds of a step.",
+        f"{LATENCY * 1e6:.0f} microseconds a message, 2 log2 n of them in each of {COLLECTIVES} collectives a step.",
+        "Apart: sending waits for the backward pass; beside: it goes on meanwhile, which takes two thirds of a step.",
         "",
         "| GPUs | GB that a GPU sends | seconds apart | seconds beside | pairs a second beside | of linear |",
         "| --- | --- | --- | --- | --- | --- |",
