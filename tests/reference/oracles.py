@@ -360,7 +360,8 @@ class Tolerance:
 
 
 EXACT = Tolerance(value=1e-10, gradient=1e-9)
-SINGLE = Tolerance(value=1e-5, gradient=1e-5)
+SINGLE = Tolerance(value=1e-5, gradient=5e-5)
+"""Rounding alone, which differs between kinds of processors: 1.5e-5 is the most that was seen of a gradient."""
 
 
 def difference(expected: Tensor, actual: Tensor) -> float:
