@@ -57,6 +57,7 @@ def rows(*, smoke: bool, rounds: int) -> Iterator[Row]:
     asked: dict[str, Any] = {"return_codebook_pixels": True, "return_image_mask": True, "return_tensors": "pt"}
     pictures = photographs(2 if smoke else PICTURES)
     arrays, stored = [np.array(picture) for picture in pictures], files(pictures)
+    large = files([picture.resize((2 * WIDTH, 2 * HEIGHT)) for picture in pictures])
     peer = FlavaImageProcessor()
     for backend in ("torchvision", "pil"):
         own = ours(backend)
@@ -64,12 +65,17 @@ def rows(*, smoke: bool, rounds: int) -> Iterator[Row]:
             lambda own=own: own(images=arrays, **asked), lambda: peer(images=arrays, **asked), rounds=rounds
         )
         yield Row("P6", f"two views and a mask of {len(arrays)} decoded pictures, {backend}", *decoded, 2.0)
-        for shrink, target in ((False, 1.0), (True, 2.0)):
-            own = ours(backend, shrink=shrink)
+        for what, processor, content in (
+            ("", own, stored),
+            (" of twice the sides, shrunk on load", ours(backend, shrink=True), large),
+        ):
             read = in_turn(
-                lambda own=own: own(images=stored, **asked),
-                lambda: peer(images=[Image.open(io.BytesIO(file)).convert("RGB") for file in stored], **asked),
+                lambda processor=processor, content=content: processor(images=content, **asked),
+                lambda content=content: peer(images=[_decoded(file) for file in content], **asked),
                 rounds=rounds,
             )
-            shrunk = ", shrunk on load" if shrink else ""
-            yield Row("P6f", f"the same from {len(stored)} JPEG files, {backend}{shrunk}", *read, target)
+            yield Row("P6f", f"the same from {len(stored)} JPEG files{what}, {backend}", *read, 1.0)
+
+
+def _decoded(file: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(file)).convert("RGB")
