@@ -12,14 +12,14 @@ CHEAP = (nn.LayerNorm, nn.GELU)
 """Layers that keep their input in any case, and take little time to run again."""
 
 
-def made_again(output: Tensor, layer: nn.Module, given: Tensor) -> AbstractContextManager[object]:
+def made_again(output: Tensor, layer: nn.Module, given: Tensor, *, asked: bool) -> AbstractContextManager[object]:
     """A context in which what is to be kept of ``output`` is not: when the backward pass asks for it, ``layer`` makes
     it again of ``given``, as it made it before. The output has to live as long as the context.
 
-    Everything is kept if the layer is none of `CHEAP`, if there will be no backward pass, and where torch compiles,
-    since compilers decide that for themselves.
+    Everything is kept if that is not ``asked``, if the layer is none of `CHEAP`, if there will be no backward pass, and
+    where torch compiles, since compilers decide that for themselves.
     """
-    if type(layer) not in CHEAP or not output.requires_grad or torch.compiler.is_compiling():
+    if not asked or type(layer) not in CHEAP or not output.requires_grad or torch.compiler.is_compiling():
         return nullcontext()
     source, storage, count = given.detach(), _storage(output), output.numel()  # the output itself is not to live on
     device = given.device.type

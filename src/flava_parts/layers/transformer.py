@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +22,12 @@ class MLP(nn.Module):
         self.activation = activation_of(activation)
         self.down = nn.Linear(hidden, width)
         self.forgets = False
-        """Whether the backward pass makes the hidden states (B, N, 4 D) again, instead of having them kept twice."""
+        """Whether the backward pass makes the activated states (B, N, 4 D) again, instead of having them kept."""
 
     def forward(self, states: Tensor) -> Tensor:
         raised = self.up(states)
         hidden = self.activation(raised)
-        with made_again(hidden, self.activation, raised) if self.forgets else nullcontext():
+        with made_again(hidden, self.activation, raised, asked=self.forgets):
             return self.down(hidden)
 
 
@@ -56,7 +55,6 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = MLP(width=width, hidden=mlp_width, activation=activation)
         self.dropout = nn.Dropout(dropout)
-        self._forgets = False
 
     def forward(
         self,
@@ -69,22 +67,19 @@ class Block(nn.Module):
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         normed = self.attention_norm(states)
-        with self._forgetting(normed, self.attention_norm, states):
+        with made_again(normed, self.attention_norm, states, asked=self.mlp.forgets):
             attended, weights = self.attention(
                 normed, bias, positions, read=read, head_mask=head_mask, output_attentions=output_attentions
             )
         states = at(states, read) + self.dropout(attended)
         normed = self.mlp_norm(states)
-        with self._forgetting(normed, self.mlp_norm, states):
+        with made_again(normed, self.mlp_norm, states, asked=self.mlp.forgets):
             return states + self.dropout(self.mlp(normed)), weights
 
     def forget(self) -> None:
         """From now on, do not keep outputs of norms and activation for the backward pass, which makes them again: less
         than two thirds of the memory, for a hundredth of the time."""
-        self._forgets = self.mlp.forgets = True
-
-    def _forgetting(self, normed: Tensor, norm: nn.Module, states: Tensor) -> AbstractContextManager[object]:
-        return made_again(normed, norm, states) if self._forgets else nullcontext()
+        self.mlp.forgets = True
 
 
 class Pooler(nn.Module):
