@@ -33,8 +33,9 @@ RANKED = 5
 PICTURES, PICTURE_SIDE = 64, 128
 """So many pictures are kept to look at, of this side in pixels."""
 
-SCORES = 2**24
-"""So many scores are held at once, whatever the numbers of queries and keys: 64 MiB."""
+SCORES = 2**23
+"""So many scores are held at once, whatever the numbers of queries and keys: 32 MiB. Larger ones than that malloc maps
+anew each time, which takes a third longer."""
 
 
 @dataclass(frozen=True, slots=True)
