@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -455,34 +455,8 @@ class FlavaForPreTraining(nn.Module):
             for encoder in ENCODERS
         )
         wanted = with_bases(wanted)
-        clean_ids, masked_ids = inputs.input_ids, inputs.input_ids_masked
-        same_image, same_text = inputs.bool_masked_pos is None, masked_ids is None
-        states: dict[Pass, EncoderOutput] = {}
         # Texts first: of what the backward pass then has left when gradients of the many words come, least is kept.
-        around = (inputs.attention_mask, inputs.token_type_ids, inputs.position_ids)
-        if clean_ids is not None and ("text" in wanted or (same_text and "text_masked" in wanted)):
-            read = _reading(narrowing.summary("text", clean_ids.device))
-            states["text"] = self.text_encoder(clean_ids, *around, **of_text, **read)
-        if "text_masked" in wanted and masked_ids is not None:
-            read = _reading(narrowing.labels("text_masked", Streams.TEXT_LABELS))
-            states["text_masked"] = self.text_encoder(masked_ids, *around, **of_text, **read)
-        elif "text_masked" in wanted and clean_ids is not None:
-            states["text_masked"] = states["text"]
-        pixels = inputs.pixel_values
-        if pixels is not None:
-            masked = "image_masked" in wanted and not same_image
-            clean = "image" in wanted or ("image_masked" in wanted and same_image)
-            around_image: dict[str, Any] = {"keep": inputs.image_attention_mask, **of_image}
-            if clean and masked and takes(self.image_encoder, "patches"):  # both cut the same patches
-                around_image["patches"] = self.image_encoder.cut(pixels)
-            if clean:
-                read = _reading(narrowing.summary("image", pixels.device))
-                states["image"] = self.image_encoder(pixels, **around_image, **read)
-            if masked:
-                read = _reading(narrowing.labels("image_masked", Streams.IMAGE_LABELS, first=self._prefix))
-                states["image_masked"] = self.image_encoder(pixels, inputs.bool_masked_pos, **around_image, **read)
-            elif "image_masked" in wanted:
-                states["image_masked"] = states["image"]
+        states = self._texts(inputs, wanted, narrowing, of_text) | self._images(inputs, wanted, narrowing, of_image)
         for fused, image, text in (
             ("multimodal", "image", "text"),
             ("multimodal_masked", "image_masked", "text_masked"),
@@ -498,6 +472,52 @@ class FlavaForPreTraining(nn.Module):
                     **of_pair,
                     **_reading(read),
                 )
+        return states
+
+    def _texts(
+        self, inputs: _Inputs, wanted: Collection[Pass], narrowing: Narrowing, asked: Mapping[str, Any]
+    ) -> dict[Pass, EncoderOutput]:
+        """The wanted passes of the text encoder: both at once if it can, since weights are then read once."""
+        ids, masked_ids = inputs.input_ids, inputs.input_ids_masked
+        around = (inputs.attention_mask, inputs.token_type_ids, inputs.position_ids)
+        masked = "text_masked" in wanted and masked_ids is not None
+        clean = ids is not None and ("text" in wanted or ("text_masked" in wanted and not masked))
+        of_clean = None if ids is None else narrowing.summary("text", ids.device)
+        of_masked = _reading(narrowing.labels("text_masked", Streams.TEXT_LABELS))
+        if clean and masked and takes(self.text_encoder, "clean_ids"):
+            both = self.text_encoder(masked_ids, *around, **of_masked, **asked, clean_ids=ids, clean_read=of_clean)
+            return {"text": both.clean, "text_masked": replace(both, clean=None)}
+        states: dict[Pass, EncoderOutput] = {}
+        if clean:
+            states["text"] = self.text_encoder(ids, *around, **_reading(of_clean), **asked)
+        if masked:
+            states["text_masked"] = self.text_encoder(masked_ids, *around, **of_masked, **asked)
+        elif clean and "text_masked" in wanted:
+            states["text_masked"] = states["text"]
+        return states
+
+    def _images(
+        self, inputs: _Inputs, wanted: Collection[Pass], narrowing: Narrowing, asked: Mapping[str, Any]
+    ) -> dict[Pass, EncoderOutput]:
+        """The wanted passes of the image encoder, likewise."""
+        pixels, hidden = inputs.pixel_values, inputs.bool_masked_pos
+        if pixels is None:
+            return {}
+        asked = {"keep": inputs.image_attention_mask, **asked}
+        masked = "image_masked" in wanted and hidden is not None
+        clean = "image" in wanted or ("image_masked" in wanted and not masked)
+        of_clean = narrowing.summary("image", pixels.device)
+        of_masked = _reading(narrowing.labels("image_masked", Streams.IMAGE_LABELS, first=self._prefix))
+        if clean and masked and takes(self.image_encoder, "with_clean"):
+            both = self.image_encoder(pixels, hidden, **of_masked, **asked, with_clean=True, clean_read=of_clean)
+            return {"image": both.clean, "image_masked": replace(both, clean=None)}
+        states: dict[Pass, EncoderOutput] = {}
+        if clean:
+            states["image"] = self.image_encoder(pixels, **_reading(of_clean), **asked)
+        if masked:
+            states["image_masked"] = self.image_encoder(pixels, hidden, **of_masked, **asked)
+        elif "image_masked" in wanted:
+            states["image_masked"] = states["image"]
         return states
 
     def encode(

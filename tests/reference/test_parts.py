@@ -218,7 +218,7 @@ def counted(model: FlavaForPreTraining) -> Iterator[Counter[str]]:
         (
             {},
             None,
-            {"image_encoder": 2, "text_encoder": 2, "fusion": 1, "codebook": 1}
+            {"image_encoder": 1, "text_encoder": 1, "fusion": 1, "codebook": 1}
             | dict.fromkeys(("mmm_image", "mmm_text", "itm", "global_contrastive"), 1),
         ),
         ({}, [], {}),

@@ -86,10 +86,10 @@ class IgnoresKeep(VisionTransformer):
         return super().forward(pixels, masked, **options)
 
 
-class CutsWithoutBias(VisionTransformer):
-    def forward(self, pixels, *arguments, patches=None, **options):
-        patches = None if patches is None else patches + 1
-        return super().forward(pixels, *arguments, patches=patches, **options)
+class MasksBoth(VisionTransformer):
+    def forward(self, pixels, masked=None, *arguments, with_clean=False, clean_read=None, **options):
+        output = super().forward(pixels, masked, *arguments, **options)
+        return replace(output, clean=super().forward(pixels, masked, read=clean_read)) if with_clean else output
 
 
 # ----------------------------------------------------------------------------------------- text, fusion, codebook
@@ -103,6 +103,11 @@ class ReadsTooEarly(TextTransformer):
 class CutsGradients(FusionTransformer):
     def forward(self, image, text, *arguments, read=None, **options):
         return super().forward(image, text if read is None else text.detach(), *arguments, read=read, **options)
+
+
+class MixesPasses(TextTransformer):
+    def forward(self, ids, *arguments, clean_ids=None, **options):
+        return super().forward(ids, *arguments, clean_ids=None if clean_ids is None else ids, **options)
 
 
 class IgnoresPadding(TextTransformer):

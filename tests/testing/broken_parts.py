@@ -190,11 +190,11 @@ class IgnoresKeep(Vit):
     made_by = "IgnoresKeep"
 
 
-class CutsWithoutBias(Vit):
-    """Gives other patches where they are cut before than where it cuts them itself."""
+class MasksBoth(Vit):
+    """Hides patches of the clean pass where that is run together with the masked one."""
 
-    breaks = "cut_once"
-    made_by = "CutsWithoutBias"
+    breaks = "images_together"
+    made_by = "MasksBoth"
 
 
 class ReadsTooEarly(Text):
@@ -209,6 +209,13 @@ class CutsGradients(Fusion):
 
     breaks = "narrowed"
     made_by = "CutsGradients"
+
+
+class MixesPasses(Text):
+    """Reads masked words in the clean pass where that is run together with the masked one."""
+
+    breaks = "texts_together"
+    made_by = "MixesPasses"
 
 
 class IgnoresPadding(Text):

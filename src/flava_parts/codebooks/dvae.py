@@ -121,7 +121,9 @@ class _Block(nn.Module):
         )
 
     def forward(self, states: Tensor) -> Tensor:
-        residual = states
-        for conv in self.path:
-            residual = conv(functional.relu(residual))
-        return self.skip(states) + self.gain * residual
+        # In place wherever nobody reads what was there: large images are not laid out in fresh memory over and over.
+        first, *others = self.path
+        residual = first(functional.relu(states))
+        for conv in others:
+            residual = conv(residual.relu_())
+        return residual.mul_(self.gain).add_(self.skip(states))

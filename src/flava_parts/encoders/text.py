@@ -72,6 +72,8 @@ class TextTransformer(Transformer):
         position_ids: Tensor | None = None,
         *,
         read: Tensor | None = None,
+        clean_ids: Tensor | None = None,
+        clean_read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -82,10 +84,18 @@ class TextTransformer(Transformer):
         others it attends to, for several texts in one row. ``token_type_ids`` (B, L) are all 0
         and ``position_ids`` (B or 1, L) count from 0 unless given. ``head_mask`` (heads,) or
         (depth, heads) multiplies the attention weights of each head; ``read`` (R,) or (B, R) are the tokens whose
-        states are wanted, all if not given. Raises ValueError if the text is too long.
+        states are wanted, all if not given. ``clean_ids`` (B, L) are the same texts unmasked: the output then has their
+        states, at ``clean_read``, as ``clean``; as a call of their own would give, without dropout, and sooner. Raises
+        ValueError if the text is too long.
         """
         if ids.dim() != 2 or ids.shape[1] > self.length:
             raise ValueError(f"ids should be (B, L) with L at most {self.length}, not {tuple(ids.shape)}")
+        if clean_ids is not None:
+            ids = torch.cat([clean_ids, ids])
+            keep, token_type_ids, position_ids = (
+                around if around is None or len(around) == 1 else torch.cat([around, around])
+                for around in (keep, token_type_ids, position_ids)
+            )
         if position_ids is None:
             position_ids = torch.arange(ids.shape[1], device=ids.device)[None]
         if token_type_ids is None:
@@ -99,6 +109,8 @@ class TextTransformer(Transformer):
             keep_bias(keep, states.dtype),
             position_ids,
             read=read,
+            with_clean=clean_ids is not None,
+            clean_read=clean_read,
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,

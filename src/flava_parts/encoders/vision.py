@@ -86,8 +86,9 @@ class VisionTransformer(Transformer):
         masked: Tensor | None = None,
         keep: Tensor | None = None,
         *,
-        patches: Tensor | None = None,
         read: Tensor | None = None,
+        with_clean: bool = False,
+        clean_read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -96,35 +97,37 @@ class VisionTransformer(Transformer):
 
         ``masked`` (B, P) or (B, rows, columns) is true where a patch is hidden behind the mask token; ``keep`` (B, P)
         is false or 0 where a patch is not to be attended to; ``head_mask`` (heads,) or (depth, heads) multiplies the
-        attention weights of each head. ``patches`` (B, P, D) is what `cut` made of the pixels, for a caller that has
-        it; ``read`` (R,) or (B, R) are the tokens whose states are wanted, all if not given. Raises ValueError for
-        pixels of the wrong shape, and for a mask where the encoder was built without a mask token.
+        attention weights of each head. ``read`` (R,) or (B, R) are the tokens whose states are wanted, all if not
+        given. ``with_clean`` asks for the unmasked images' states too, at ``clean_read``, as ``clean`` of the output:
+        as a call of their own would give, without dropout, and sooner. Raises ValueError for pixels of the wrong shape,
+        and for a mask where the encoder was built without a mask token.
         """
         grid = self._grid_of(pixels)
-        cut = self.cut(pixels) if patches is None else patches
+        cut = clean = self.patch_embedding(pixels)
         if masked is not None:
             if self.mask_token is None:
                 raise ValueError("patches are masked, but this encoder was built with mask_token=False")
             cut = torch.where(self._per_patch(masked, cut, "masked").bool()[..., None], self.mask_token, cut)
+        if keep is not None:
+            keep = self._per_patch(keep, cut, "keep").bool()
+        if with_clean:
+            cut = torch.cat([clean, cut])
+            keep = keep if keep is None else torch.cat([keep, keep])
         states = torch.cat([self.cls_token.expand(cut.shape[0], -1, -1), cut], dim=1)
         states = self.dropout(states + self.positions(grid))
         bias = None
         if keep is not None:
-            keep = self._per_patch(keep, cut, "keep").bool()
             bias = keep_bias(F.pad(keep, (self.prefix, 0), value=True), states.dtype)
         return self.run(
             states,
             bias,
             read=read,
+            with_clean=with_clean,
+            clean_read=clean_read,
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-
-    def cut(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, C, H, W) to projected patches (B, P, D), not yet masked. Raises ValueError for a wrong shape."""
-        self._grid_of(pixels)
-        return self.patch_embedding(pixels)
 
     def positions(self, grid: Grid) -> Tensor:
         """The position embeddings (1, 1 + P, D) of a grid, interpolated bicubically if it is not the encoder's own."""

@@ -17,7 +17,8 @@ class EncoderOutput:
     ``pre_norm`` (B, N, D) are the states before the final layer norm, which the fusion reads; ``last_hidden_state``
     (B, N, D) those after it, which the losses read; ``pooler_output`` (B, D) if the encoder has a pooler;
     ``hidden_states`` (depth + 1 of (B, N, D)) and ``attentions`` (depth of (B, heads, N, N)) if they were asked for;
-    ``streams`` what else the part's spec says that it provides, for losses that read it.
+    ``streams`` what else the part's spec says that it provides, for losses that read it; ``clean`` what the clean pass
+    gave, where that ran together with the masked one.
     """
 
     pre_norm: Tensor
@@ -26,3 +27,4 @@ class EncoderOutput:
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     streams: Mapping[Stream, Tensor] | None = None
+    clean: EncoderOutput | None = None

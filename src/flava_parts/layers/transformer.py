@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -141,6 +142,8 @@ class Transformer(nn.Module):
         positions: Tensor | None = None,
         *,
         read: Tensor | None = None,
+        with_clean: bool = False,
+        clean_read: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -148,34 +151,37 @@ class Transformer(nn.Module):
         """Embedded tokens (B, N, D) through all blocks.
 
         ``read`` (R,) or (B, R) are the tokens whose states are wanted; the last block leaves the others out, and what
-        comes back is (B, R, D). Without dropout they are what they would have been. ``head_mask`` (heads,), or (depth,
-        heads) with a row a block, multiplies the attention weights of each head: 1 leaves it as it is, 0 silences it.
-        Raises ValueError if it has another shape.
+        comes back is (B, R, D). Without dropout they are what they would have been. ``with_clean`` says that there are
+        (2 B, N, D) tokens, first those of a clean pass, of whose states ``clean_read`` are wanted: ``clean`` in what
+        comes back. ``head_mask`` (heads,), or (depth, heads) with a row a block, multiplies the attention weights of
+        each head: 1 leaves it as it is, 0 silences it. Raises ValueError if it has another shape.
         """
-        hidden_states = [states]
+        reads = [clean_read, read] if with_clean else [read]
+        *before, last = zip(self.blocks, self._factors(head_mask, states.dtype), strict=True)
+        hidden_states: list[Tensor] = [states] if output_hidden_states else []
         attentions: list[Tensor] = []
-        last = len(self.blocks) - 1
-        for index, (block, factors) in enumerate(zip(self.blocks, self._factors(head_mask, states.dtype), strict=True)):
-            states, weights = block(
-                states,
-                bias,
-                positions,
-                read=read if index == last else None,
-                head_mask=factors,
-                output_attentions=output_attentions,
+        for block, factors in before:
+            states, weights = block(states, bias, positions, head_mask=factors, output_attentions=output_attentions)
+            hidden_states += [states] if output_hidden_states else []
+            attentions += [] if weights is None else [weights]
+        of_passes = zip(*(_parts(tensor, len(reads)) for tensor in (states, bias, positions)), reads, strict=True)
+        outputs: list[EncoderOutput] = []
+        for index, (own, own_bias, own_positions, own_read) in enumerate(of_passes):
+            block, factors = last
+            own, weights = block(
+                own, own_bias, own_positions, read=own_read, head_mask=factors, output_attentions=output_attentions
             )
-            if output_hidden_states:
-                hidden_states.append(states)
-            if weights is not None:
-                attentions.append(weights)
-        normed = self.norm(states)
-        return EncoderOutput(
-            pre_norm=states,
-            last_hidden_state=normed,
-            pooler_output=self.pooler(normed) if self.pooler is not None else None,
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
-            attentions=tuple(attentions) if output_attentions else None,
-        )
+            normed = self.norm(own)
+            outputs.append(
+                EncoderOutput(
+                    pre_norm=own,
+                    last_hidden_state=normed,
+                    pooler_output=self.pooler(normed) if self.pooler is not None else None,
+                    hidden_states=(*_own(hidden_states, index, len(reads)), own) if output_hidden_states else None,
+                    attentions=(*_own(attentions, index, len(reads)), weights) if output_attentions else None,
+                )
+            )
+        return replace(outputs[1], clean=outputs[0]) if with_clean else outputs[0]
 
     def _factors(self, head_mask: Tensor | None, dtype: torch.dtype) -> Iterable[Tensor | None]:
         """The factors of each block's heads (heads,), or None for each block."""
@@ -188,3 +194,15 @@ class Transformer(nn.Module):
                 f"not {tuple(head_mask.shape)}"
             )
         return head_mask.to(dtype).expand(depth, -1).unbind()
+
+
+def _parts(tensor: Tensor | None, count: int) -> Sequence[Tensor | None]:
+    """The rows of each pass; what all rows share, or nothing, is each one's."""
+    if count == 1 or tensor is None or tensor.shape[0] == 1:
+        return [tensor] * count
+    return tensor.chunk(count)
+
+
+def _own(tensors: Iterable[Tensor], index: int, count: int) -> list[Tensor]:
+    """Of each tensor the rows of one pass."""
+    return [tensor.chunk(count)[index] for tensor in tensors]

@@ -13,6 +13,9 @@ from .law import ExemptError, LawError, law, one_line
 from .modules import BATCH, MODULE, Tensors, same
 from .narrowed import EncoderBench, narrowed
 
+SUMMARY = torch.zeros(1, dtype=torch.long)
+"""The positions that are read of a clean pass in training: the first."""
+
 
 def states_of(output: Any) -> Tensors:
     """The tensors of an `EncoderOutput`: states before and after the final norm, what a pooler gives, other streams."""
@@ -112,19 +115,19 @@ def padding(bench: ImageEncoderBench) -> None:
     same({"pre_norm": seen[kept]}, {"pre_norm": other[kept]}, "what is not kept shows in what is")
 
 
-@law("let `forward(pixels, patches=encoder.cut(pixels))` do what `forward(pixels)` does; or take no `patches`")
-def cut_once(bench: ImageEncoderBench) -> None:
-    """Patches that are cut once serve the clean pass and the masked one."""
-    if not takes(bench.part, "patches"):
-        raise ExemptError("forward takes no `patches`, so that every pass cuts its own")
-    inputs = bench.inputs()
+@law("let `with_clean` give as `clean` what a call without `masked` gives; or do not take it")
+def images_together(bench: ImageEncoderBench) -> None:
+    """The clean pass and the masked one give together what they give apart."""
+    if not takes(bench.part, "with_clean"):
+        raise ExemptError("forward takes no `with_clean`, so that each pass is run alone")
+    pixels, hidden = bench.inputs().values()
     with torch.no_grad():
-        patches = bench.part.cut(inputs["pixels"])
-        given = states_of(bench.encode(bench.part, inputs, patches=patches))
-        same(states_of(bench.encode(bench.part, inputs)), given, "with patches that were cut before")
+        apart = bench.part(pixels), bench.part(pixels, hidden)
+        whole, narrow = (bench.part(pixels, hidden, with_clean=True, clean_read=read) for read in (None, SUMMARY))
+    _as_apart(*apart, whole, narrow)
 
 
-ImageEncoderBench.laws = (*MODULE, masking, padding, narrowed, cut_once)
+ImageEncoderBench.laws = (*MODULE, masking, padding, narrowed, images_together)
 
 
 class TextEncoderBench(EncoderBench):
@@ -195,4 +198,27 @@ def reads_ids(bench: TextEncoderBench) -> None:
         raise LawError("a text with another word has the same summary")
 
 
-TextEncoderBench.laws = (*MODULE, text_padding, reads_ids, narrowed)
+@law("let `clean_ids` give as `clean` what a call with these ids gives; or do not take them")
+def texts_together(bench: TextEncoderBench) -> None:
+    """The clean pass and the masked one give together what they give apart."""
+    if not takes(bench.part, "clean_ids"):
+        raise ExemptError("forward takes no `clean_ids`, so that each pass is run alone")
+    ids, keep = bench.inputs().values()
+    changed = ids.flip(1)
+    with torch.no_grad():
+        apart = bench.part(ids, keep), bench.part(changed, keep)
+        whole, narrow = (bench.part(changed, keep, clean_ids=ids, clean_read=read) for read in (None, SUMMARY))
+    _as_apart(*apart, whole, narrow)
+
+
+def _as_apart(clean: Any, masked: Any, whole: Any, narrow: Any) -> None:
+    """Both passes together, with all of the clean one's states or with its summary's, are as each is alone."""
+    for both in (whole, narrow):
+        same(states_of(masked), states_of(both), "the masked pass differs where the clean one is run with it")
+    same(states_of(clean), states_of(whole.clean), "the clean pass differs where it is run with the masked one")
+    for name in ("last_hidden_state", "pre_norm"):
+        first = {name: getattr(clean, name)[:, :1]}
+        same(first, {name: getattr(narrow.clean, name)}, "the summary of the clean pass differs where it is read alone")
+
+
+TextEncoderBench.laws = (*MODULE, text_padding, reads_ids, narrowed, texts_together)

@@ -28,15 +28,17 @@ def new_state(
     ranks: Ranks | None = None,
     say: Callable[[str], None],
 ) -> State:
-    """The state of a run before its first step. ``course`` says which numbers of a pretrained model change.
+    """The state of a run before its first step, on this process's accelerator if it has one.
 
-    Several ``ranks`` share the model, as ``spec.parallel`` says. Raises InputError if they cannot.
+    ``course`` says which numbers of a pretrained model change. Several ``ranks`` share the model, as ``spec.parallel``
+    says. Raises InputError if they cannot.
     """
     ranks = ranks or OneProcess()
+    model.to(local_device())
     copy = shared = None
     if ranks.size > 1:
         copy = None if spec.ema is None else skeleton(model)
-        shared = spread(model.to(local_device()), spec.parallel, shard_ranks=spec.shard_ranks)
+        shared = spread(model, spec.parallel, shard_ranks=spec.shard_ranks)
     device = next(model.parameters()).device
     optimizer = spec.optimizer.build(model=model)
     scale_rates(optimizer, model, layer_factors(model, spec.layer_decay, spec.rates))
