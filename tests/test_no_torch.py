@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -80,15 +78,14 @@ def test_public_names_exist() -> None:
         _ = flava_parts.zebra
 
 
-@pytest.mark.parametrize(("arguments", "limit"), [(["--help"], 0.3), (["check", "flava.base"], 0.5)])
-def test_quick_to_start(arguments: list[str], limit: float) -> None:
-    """`--help` in 0.3 s and `check` in 0.5 s: processor time, since the machine may be busy; the best of five."""
-    times: list[float] = []
-    for _ in range(5):
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "flava_parts", *arguments], capture_output=True, check=True)
-        after = os.times()
-        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
-        time.sleep(0.05)
+@pytest.mark.parametrize(("arguments", "limit"), [("'--help'", 300), ("'check', 'flava.base'", 430)])
+def test_few_modules_are_imported(arguments: str, limit: int) -> None:
+    """What a command takes to start is what it imports; `benchmarks/start_up.py` has the seconds."""
+    count = subprocess.run(
+        [sys.executable, "-c", COMMAND.format(arguments=arguments) + "print(len(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()[-1]
 
-    assert min(times) < limit
+    assert int(count) <= limit
