@@ -218,11 +218,15 @@ def simulate(
             if output.loss is not None:
                 output.loss.backward()
             del output
-    return Step(live.peak, live.operations, tuple(calls))
+        in_blocks = {id(weight) for block in blocks(model) for weight in block.parameters()}
+        sent = [w.grad.nbytes for w in model.parameters() if w.grad is not None and id(w) not in in_blocks]
+        # Gradients of what is in no block are sent together at the end, from a copy.
+        sending = live.now + sum(sent) if shards > 1 else 0
+    return Step(max(live.peak, sending), live.operations, tuple(calls))
 
 
 class Allocations(TorchDispatchMode):
-    """The bytes that live at once in what operations return, ``peak`` at most; not those of ``known`` tensors.
+    """The bytes that live ``now`` in what operations return, ``peak`` at most; not those of ``known`` tensors.
 
     ``operations`` are multiplications and additions, by torch's formulas; not by its FlopCounterMode, whose hooks on
     modules keep alive what is recomputed.
@@ -232,7 +236,7 @@ class Allocations(TorchDispatchMode):
         super().__init__()
         self.peak = 0
         self.operations = 0
-        self._live = 0
+        self.now = 0
         self._counted = {_storage(tensor) for tensor in known}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -244,14 +248,14 @@ class Allocations(TorchDispatchMode):
             if isinstance(tensor, Tensor) and _storage(tensor) not in self._counted:
                 storage = tensor.untyped_storage()
                 self._counted.add(_storage(tensor))
-                self._live += storage.nbytes()
+                self.now += storage.nbytes()
                 weakref.finalize(storage, self._freed, _storage(tensor), storage.nbytes())
-        self.peak = max(self.peak, self._live)
+        self.peak = max(self.peak, self.now)
         return result
 
     def _freed(self, storage: int, size: int) -> None:
         self._counted.discard(storage)
-        self._live -= size
+        self.now -= size
 
 
 @contextmanager
