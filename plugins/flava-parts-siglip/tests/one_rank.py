@@ -19,6 +19,7 @@ def main(rank: int, folder: Path) -> None:
     module = loss(chunk=2)
     value = module({name: stream[own] for name, stream in streams().items()})
     found = gradients(module, value.value)
+    dist.barrier()  # who leaves first would cut off the other
     dist.destroy_process_group()
     assert value.targets is not None
     record = {
