@@ -51,11 +51,11 @@ class ImageMaskerBench(MaskerBench):
 
     @property
     def grid(self) -> Grid:
-        """The model's, or one large enough for what is to be hidden."""
+        """The model's, or one with room for what is to be hidden: blocks do not fit everywhere."""
         grid, side = self.model.image_encoder.tokens.grid, 1
-        while side * side < self.spec.total:
+        while side * side < 2 * self.spec.total:
             side += 1
-        return grid if grid.size >= self.spec.total else Grid(side, side + 1)
+        return grid if grid.size >= 2 * self.spec.total else Grid(side, side + 1)
 
     def given(self) -> dict[str, Any]:
         return {"grid": self.grid}
@@ -73,8 +73,8 @@ def masks(bench: ImageMaskerBench) -> None:
             raise LawError(f"{tuple(hidden.shape)} {hidden.dtype}, where ({batch}, {bench.grid.size}) bool is expected")
         if int(hidden.sum(1).max()) > bench.spec.total:
             raise LawError(f"{int(hidden.sum(1).max())} patches are hidden, but the spec states {bench.spec.total}")
-        if bench.spec.total and not hidden.any():
-            raise LawError("nothing is ever hidden")
+    if bench.spec.total and not bench.part(64, torch.Generator().manual_seed(0)).any():  # one alone may be unlucky
+        raise LawError("nothing is ever hidden")
 
 
 ImageMaskerBench.laws = (generator, masks)
