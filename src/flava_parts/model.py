@@ -477,48 +477,43 @@ class FlavaForPreTraining(nn.Module):
     def _texts(
         self, inputs: _Inputs, wanted: Collection[Pass], narrowing: Narrowing, asked: Mapping[str, Any]
     ) -> dict[Pass, EncoderOutput]:
-        """The wanted passes of the text encoder: both at once if it can, since weights are then read once."""
+        """The wanted passes of the text encoder."""
         ids, masked_ids = inputs.input_ids, inputs.input_ids_masked
         around = (inputs.attention_mask, inputs.token_type_ids, inputs.position_ids)
-        masked = "text_masked" in wanted and masked_ids is not None
-        clean = ids is not None and ("text" in wanted or ("text_masked" in wanted and not masked))
-        of_clean = None if ids is None else narrowing.summary("text", ids.device)
-        of_masked = _reading(narrowing.labels("text_masked", Streams.TEXT_LABELS))
-        if clean and masked and takes(self.text_encoder, "clean_ids"):
-            both = self.text_encoder(masked_ids, *around, **of_masked, **asked, clean_ids=ids, clean_read=of_clean)
-            return {"text": both.clean, "text_masked": replace(both, clean=None)}
-        states: dict[Pass, EncoderOutput] = {}
-        if clean:
-            states["text"] = self.text_encoder(ids, *around, **_reading(of_clean), **asked)
-        if masked:
-            states["text_masked"] = self.text_encoder(masked_ids, *around, **of_masked, **asked)
-        elif clean and "text_masked" in wanted:
-            states["text_masked"] = states["text"]
-        return states
+        return _passes(
+            self.text_encoder,
+            ("text", "text_masked"),
+            wanted,
+            clean=None if ids is None else (ids, *around),
+            masked=None if masked_ids is None else (masked_ids, *around),
+            together={"clean_ids": ids},
+            reads=(
+                None if ids is None else narrowing.summary("text", ids.device),
+                narrowing.labels("text_masked", Streams.TEXT_LABELS),
+            ),
+            asked=asked,
+        )
 
     def _images(
         self, inputs: _Inputs, wanted: Collection[Pass], narrowing: Narrowing, asked: Mapping[str, Any]
     ) -> dict[Pass, EncoderOutput]:
-        """The wanted passes of the image encoder, likewise."""
+        """The wanted passes of the image encoder."""
         pixels, hidden = inputs.pixel_values, inputs.bool_masked_pos
         if pixels is None:
             return {}
-        asked = {"keep": inputs.image_attention_mask, **asked}
-        masked = "image_masked" in wanted and hidden is not None
-        clean = "image" in wanted or ("image_masked" in wanted and not masked)
-        of_clean = narrowing.summary("image", pixels.device)
-        of_masked = _reading(narrowing.labels("image_masked", Streams.IMAGE_LABELS, first=self._prefix))
-        if clean and masked and takes(self.image_encoder, "with_clean"):
-            both = self.image_encoder(pixels, hidden, **of_masked, **asked, with_clean=True, clean_read=of_clean)
-            return {"image": both.clean, "image_masked": replace(both, clean=None)}
-        states: dict[Pass, EncoderOutput] = {}
-        if clean:
-            states["image"] = self.image_encoder(pixels, **_reading(of_clean), **asked)
-        if masked:
-            states["image_masked"] = self.image_encoder(pixels, hidden, **of_masked, **asked)
-        elif "image_masked" in wanted:
-            states["image_masked"] = states["image"]
-        return states
+        return _passes(
+            self.image_encoder,
+            ("image", "image_masked"),
+            wanted,
+            clean=(pixels,),
+            masked=None if hidden is None else (pixels, hidden),
+            together={"with_clean": True},
+            reads=(
+                narrowing.summary("image", pixels.device),
+                narrowing.labels("image_masked", Streams.IMAGE_LABELS, first=self._prefix),
+            ),
+            asked={"keep": inputs.image_attention_mask, **asked},
+        )
 
     def encode(
         self,
@@ -711,6 +706,43 @@ class FlavaForPreTraining(nn.Module):
         if loss is None:
             raise ValueError("the model has no contrastive loss, and so no projections into a shared space")
         return loss
+
+
+def _passes(
+    encoder: nn.Module,
+    names: tuple[Pass, Pass],
+    wanted: Collection[Pass],
+    *,
+    clean: tuple[Any, ...] | None,
+    masked: tuple[Any, ...] | None,
+    together: Mapping[str, Any],
+    reads: tuple[Tensor | None, Tensor | None],
+    asked: Mapping[str, Any],
+) -> dict[Pass, EncoderOutput]:
+    """The wanted ones of an encoder's clean and masked pass, of the arguments of each; None where there are none.
+
+    An encoder that takes the arguments ``together`` runs both at once, since its weights are then read once. Where
+    nothing is masked, the masked pass is the clean one.
+    """
+    clean_name, masked_name = names
+    of_clean, of_masked = reads
+    if masked_name not in wanted:
+        masked = None
+    elif masked is None:
+        wanted = {*wanted, clean_name}
+    if clean_name not in wanted:
+        clean = None
+    if clean is not None and masked is not None and all(takes(encoder, argument) for argument in together):
+        both = encoder(*masked, **_reading(of_masked), **asked, **together, clean_read=of_clean)
+        return {clean_name: both.clean, masked_name: replace(both, clean=None)}
+    states: dict[Pass, EncoderOutput] = {}
+    if clean is not None:
+        states[clean_name] = encoder(*clean, **_reading(of_clean), **asked)
+    if masked is not None:
+        states[masked_name] = encoder(*masked, **_reading(of_masked), **asked)
+    elif masked_name in wanted and clean is not None:
+        states[masked_name] = states[clean_name]
+    return states
 
 
 def _reading(positions: Tensor | None) -> dict[str, Tensor]:

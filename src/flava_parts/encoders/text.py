@@ -86,11 +86,13 @@ class TextTransformer(Transformer):
         (depth, heads) multiplies the attention weights of each head; ``read`` (R,) or (B, R) are the tokens whose
         states are wanted, all if not given. ``clean_ids`` (B, L) are the same texts unmasked: the output then has their
         states, at ``clean_read``, as ``clean``; as a call of their own would give, without dropout, and sooner. Raises
-        ValueError if the text is too long.
+        ValueError if the text is too long, or the two are not of one shape.
         """
         if ids.dim() != 2 or ids.shape[1] > self.length:
             raise ValueError(f"ids should be (B, L) with L at most {self.length}, not {tuple(ids.shape)}")
         if clean_ids is not None:
+            if clean_ids.shape != ids.shape:
+                raise ValueError(f"clean_ids should be {tuple(ids.shape)}, as ids are, not {tuple(clean_ids.shape)}")
             ids = torch.cat([clean_ids, ids])
             keep, token_type_ids, position_ids = (
                 around if around is None or len(around) == 1 else torch.cat([around, around])
