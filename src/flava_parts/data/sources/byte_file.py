@@ -42,10 +42,12 @@ class ByteFile:
         if self.is_remote:
             return self._fetched(start, stop)
         try:
-            descriptor = self._descriptor if self._descriptor is not None else self._opened()
-            content = os.pread(descriptor, stop - start, start)
-            while len(content) < stop - start:  # one call gives at most 2 GiB
-                more = os.pread(descriptor, stop - start - len(content), start + len(content))
+            descriptor, size = self._descriptor, stop - start
+            if descriptor is None:
+                descriptor = self._opened()
+            content = os.pread(descriptor, size, start)
+            while len(content) < size:  # one call gives at most 2 GiB
+                more = os.pread(descriptor, size - len(content), start + len(content))
                 if not more:
                     break
                 content += more

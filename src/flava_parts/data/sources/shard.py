@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from .byte_file import ByteFile
 from .caption_rule import UnusableError
 from .shard_index import SUFFIX, ShardIndex
-from .tar import BLOCK, MAGIC, stated_size
+from .tar import BLOCK, states
 
-TOGETHER = 200_000
-"""Bytes that are copied in less time than the system takes for two more readings."""
+COPIED = 16_384
+"""Bytes that are copied in less time than the system takes for another reading."""
 GAP = 65_536
 """Bytes between two members that an object store gives in less time than another answer takes."""
 
@@ -42,21 +42,18 @@ class Shard:
         """
         if not members:
             return {}
-        start, stop = max(min(members.values())[0] - BLOCK, 0), sum(max(members.values()))
-        most = sum(size + BLOCK + GAP for _, size in members.values()) if self.file.is_remote else TOGETHER
-        whole = self.file.read(start, stop) if stop - start <= most else None
+        whole, start = self._whole(members) if self.file.is_remote else (None, 0)
         found: dict[str, bytes] = {}
         for name, (at, size) in members.items():
+            before = at - BLOCK if at > BLOCK else 0
             if whole is not None:
-                place = at - start
-                header, content = whole[place - BLOCK : place], whole[place : place + size]
-            elif size <= TOGETHER:
-                both = self.file.read(max(at - BLOCK, 0), at + size)
+                header, content = whole[before - start : at - start], whole[at - start : at - start + size]
+            elif size <= COPIED:
+                both = self.file.read(before, at + size)
                 header, content = both[:BLOCK], both[BLOCK:]
             else:
-                header, content = self.file.read(max(at - BLOCK, 0), at), self.file.read(at, at + size)
-            # Not all of the header's sum: that takes longer than reading a small picture.
-            if len(content) != size or header[MAGIC] != b"ustar" or stated_size(header) != size:
+                header, content = self.file.read(before, at), self.file.read(at, at + size)
+            if len(content) != size or not states(header, size):
                 raise UnusableError(
                     f"its .{name} is not at byte {at}, where the index has it; write that anew with: "
                     f"flava-parts data index {self.file.path}",
@@ -64,3 +61,9 @@ class Shard:
                 )
             found[name] = content
         return found
+
+    def _whole(self, members: Mapping[str, tuple[int, int]]) -> tuple[bytes | None, int]:
+        """All bytes from the first header to the end of the last member, if few others lie between, and their place."""
+        start, stop = max(min(members.values())[0] - BLOCK, 0), sum(max(members.values()))
+        near = stop - start <= sum(size + BLOCK + GAP for _, size in members.values())
+        return (self.file.read(start, stop) if near else None), start
