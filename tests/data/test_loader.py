@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ DATA = DataSpec(streams=STREAMS)
 BATCHES = Batches(data=DATA, model=MODEL, batch_size=4, seed=0)
 
 
-def made(data: DataSpec = DATA, model: FlavaSpec = MODEL, batch_size: int = 4, **more: int) -> Batches:
+def made(data: DataSpec = DATA, model: FlavaSpec = MODEL, batch_size: int = 4, **more: Any) -> Batches:
     return Batches(data=data, model=model, batch_size=batch_size, **{"seed": 0, **more})
 
 
@@ -155,6 +156,25 @@ def test_a_step_decides_its_batch(steps: list[int]) -> None:
     fresh = made()
     for step in steps:
         assert_equal(BATCHES.batch(step), fresh.batch(step))
+
+
+@pytest.mark.parametrize("backend", ["pil", "torchvision"])
+def test_levels_become_the_same_pixels_on_the_device(backend: str) -> None:
+    """A GPU gets a quarter of the bytes, and bit for bit what the CPU makes of them."""
+    data = DATA.model_copy(update={"views": ViewsSpec.model_validate({"backend": backend, "mean": (0.4, 0.5, 0.6)})})
+    plain, small = made(data), made(data, levels=True)
+    step = first_step("pairs", plain)
+    sent = pickle.loads(pickle.dumps(small)).batch(step)
+    there = sent.on(torch.device("cpu"))
+
+    assert {"pixel_values", "codebook_pixel_values"} == set(sent.tables)
+    for name, expected in plain.batch(step).tensors.items():
+        assert torch.equal(expected, there[name])
+        assert sent.tensors[name].dtype == (torch.uint8 if name in sent.tables else expected.dtype)
+        assert there[name].dtype == expected.dtype
+    texts = small.batch(first_step("texts", small))
+    assert {} == texts.tables
+    assert set(texts.tensors) == set(texts.on(torch.device("cpu")))
 
 
 def test_a_batch_is_the_same_in_another_process() -> None:

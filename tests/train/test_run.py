@@ -14,6 +14,7 @@ import torch
 from runs import TINY, tiny_run
 
 import flava_parts as fp
+from flava_parts.data.loader import Batch
 from flava_parts.errors import InputError
 from flava_parts.train.resume import checkpoint_of
 from flava_parts.train.run import run
@@ -95,6 +96,19 @@ def test_the_same_seed_gives_the_same_numbers(finished, tmp_path):
 
     assert losses(finished) == losses(tmp_path / "again")
     assert losses(finished) != losses(tmp_path / "other")
+
+
+def test_a_gpu_is_sent_levels_and_learns_from_the_same_pixels(finished, tmp_path, monkeypatch):
+    """Where the run believes in a GPU, pictures come as bytes; the model, here on the CPU, sees no difference."""
+    sent = []
+    on = Batch.on
+    monkeypatch.setattr(Batch, "on", lambda batch, device: sent.append(batch) or on(batch, device))
+    monkeypatch.setattr("flava_parts.train.run.local_device", lambda: torch.device("cuda"))
+    run(tiny_run(), tmp_path, log=silent)
+
+    kinds = {batch.tensors[name].dtype for batch in sent for name in batch.tensors if name.endswith("pixel_values")}
+    assert {torch.uint8} == kinds
+    assert losses(finished) == losses(tmp_path)
 
 
 def test_a_resumed_run_continues_bit_for_bit(finished, tmp_path):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ..errors import InputError
 from ..inputs.pictures import Picture
-from ..inputs.views import Draws, Views
+from ..inputs.views import Draws, TwoViews, Views
 from ..inputs.wordpiece import WordPiece
 from .sources.sample import Sample
 
@@ -34,11 +34,19 @@ def image_tensors(
     pictures: Sequence[Picture], views: Views, draws: Draws | None, *, codebook: bool = False
 ) -> dict[str, Tensor]:
     """The views of B pictures: whole, or, with ``draws``, randomly cropped and flipped; the codebook's too if asked."""
-    both = views(pictures, draws, codebook=codebook)
-    tensors = {"pixel_values": both.pixel_values}
-    if both.codebook_pixel_values is not None:
-        tensors["codebook_pixel_values"] = both.codebook_pixel_values
-    return tensors
+    return _named(views(pictures, draws, codebook=codebook))
+
+
+def image_levels(
+    pictures: Sequence[Picture], views: Views, draws: Draws | None, *, codebook: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The same as `Levels`: their views, and their tables by the same names."""
+    found = views.levels(pictures, draws, codebook=codebook)
+    return _named(found.views), _named(found.tables)
+
+
+def _named(views: TwoViews) -> dict[str, Tensor]:
+    return {name: view for name, view in views._asdict().items() if view is not None}
 
 
 def labels_of(samples: Sequence[Sample], *, classes: int, multi_label: bool, place: str) -> Tensor:

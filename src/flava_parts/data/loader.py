@@ -14,10 +14,10 @@ from torch import Tensor
 from ..errors import InputError
 from ..facts import Use
 from ..inputs.pictures import Picture
-from ..inputs.views import Views
+from ..inputs.views import Draws, Views, toned
 from ..spec import FlavaSpec
 from .codes import Codes
-from .collation import image_tensors, text_tensors
+from .collation import image_levels, image_tensors, text_tensors
 from .keyed import keyed_uniform, name_number
 from .masking import MaskerCourse, Masking
 from .mixture import Mixture
@@ -50,6 +50,22 @@ class Batch(NamedTuple):
     """The samples that were replaced."""
     samples: tuple[str, ...] = ()
     """What its samples are called in their sources, row by row."""
+    tables: Mapping[str, Tensor] = {}
+    """Of those tensors that hold the levels of pictures: what becomes of them, see `Levels`."""
+
+    def on(self, device: torch.device) -> dict[str, Tensor]:
+        """The model's inputs on a device, pictures on the scale of their views.
+
+        To a GPU all goes in pinned memory, so that nobody waits for the copy.
+        """
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+        return {
+            name: toned(moved(tensor), moved(self.tables[name])) if name in self.tables else moved(tensor)
+            for name, tensor in self.tensors.items()
+        }
 
     @classmethod
     def of(
@@ -59,11 +75,13 @@ class Batch(NamedTuple):
         tensors: dict[str, Tensor],
         metrics: Mapping[str, float],
         read: Sequence[Read],
+        tables: Mapping[str, Tensor] = {},
     ) -> Batch:
         """The batch of the rows that were read, with the metrics that count the bad ones."""
         bad = tuple(found for one in read for found in one.bad)
         counts = Counter(f"bad/{found.reason}" for found in bad)
-        return cls(stream, losses, tensors, {**metrics, **counts}, bad, tuple(one.sample.key for one in read))
+        keys = tuple(one.sample.key for one in read)
+        return cls(stream, losses, tensors, {**metrics, **counts}, bad, keys, tables)
 
 
 class _Group(NamedTuple):
@@ -83,6 +101,7 @@ class Batches:
     course: what fills the model's slots for maskers at each step, if that changes.
     rank, world_size: of B rows of a batch, this process gets the ``rank``-th of ``world_size`` equal parts, exactly the
         rows that it would be in one process. Raises InputError if a batch cannot be cut so.
+    levels: whether pictures come as `Levels`, a quarter of the bytes, to be put on their scale by `Batch.on`.
 
     Can be sent to other processes: what travels are the arguments, and sources are opened where they are read.
     """
@@ -97,6 +116,7 @@ class Batches:
         course: MaskerCourse | None = None,
         rank: int = 0,
         world_size: int = 1,
+        levels: bool = False,
     ) -> None:
         self._arguments: dict[str, Any] = {
             "data": data,
@@ -106,7 +126,9 @@ class Batches:
             "rank": rank,
             "world_size": world_size,
             "course": course,
+            "levels": levels,
         }
+        self._levels = levels
         self._data, self._seed, self._rank, self._world_size = data, seed, rank, world_size
         self._tokenizer = data.tokenizer.build()
         self._views = Views.of(model, data.views)
@@ -154,7 +176,7 @@ class Batches:
         read = [self._reader(row) for row in rows[mine]]
         taken, samples = [one.row for one in read], [one.sample for one in read]
         metrics = {f"epoch/{stream}": epochs for stream, epochs in group.rows.epochs(number).items()}
-        tensors: dict[str, Tensor] = {}
+        tensors, tables = dict[str, Tensor](), dict[str, Tensor]()
         if group.use != "images":
             texts = [sample.text or "" for sample in samples]
             pairs = group.masking.pairs(size, step)
@@ -175,11 +197,12 @@ class Batches:
             metrics["padding"] = 1 - float(real.float().mean())
         if group.use != "texts":
             pictures = [sample.image for sample in samples if sample.image is not None]
-            tensors |= self._seen(pictures, taken, codes=group.masking.reads_codes)
+            seen, tables = self._seen(pictures, taken, codes=group.masking.reads_codes)
+            tensors |= seen
             patches = group.masking.patches(size, step)
             if patches is not None:
                 tensors["bool_masked_pos"] = patches[mine]
-        return Batch.of(name, group.losses, tensors, metrics, read)
+        return Batch.of(name, group.losses, tensors, metrics, read, tables)
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -269,13 +292,20 @@ class Batches:
             found.append(_Group(name, first.use, first.losses, rows, masking, first.pack))
         return found
 
-    def _seen(self, pictures: Sequence[Picture], rows: list[Row], *, codes: bool) -> dict[str, Tensor]:
+    def _seen(
+        self, pictures: Sequence[Picture], rows: list[Row], *, codes: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The views of pictures, of crops that are keyed by seed, stream, epoch and sample; or of those crops that
-        there are stored codes of, with these."""
+        there are stored codes of, with these. And the tables of levels."""
+        labels = dict[str, Tensor]()
+        draws: Draws | None = crops(self._seed, rows)
         if codes and self._codes is not None:
             stored = self._codes.of(rows, drawn((self._seed, "view"), rows, count=1)[:, 0])
-            return image_tensors(pictures, self._views, stored.draws) | {"mim_labels": stored.codes}
-        return image_tensors(pictures, self._views, crops(self._seed, rows), codebook=codes)
+            draws, codes, labels = stored.draws, False, {"mim_labels": stored.codes}
+        if not self._levels:
+            return image_tensors(pictures, self._views, draws, codebook=codes) | labels, {}
+        tensors, tables = image_levels(pictures, self._views, draws, codebook=codes)
+        return tensors | labels, tables
 
 
 def crops(seed: int, rows: Sequence[Row]) -> Tensor:

@@ -57,15 +57,28 @@ class View(ABC):
         channels = pixels.shape[2]
         if pixels.dtype != np.uint8:
             return np.ascontiguousarray(self._toned(pixels).transpose(2, 0, 1), dtype=np.float32)
-        # 256 values a channel: what becomes of each is worked out once, and looked up for every pixel.
-        table = self._tables.get(channels)
-        if table is None:
-            levels = np.arange(256, dtype=np.uint8)[:, None].repeat(channels, axis=1)
-            table = self._tables[channels] = self._toned(levels).astype(np.float32).T.copy()
+        table = self.table(channels)
         view = np.empty((channels, *pixels.shape[:2]), dtype=np.float32)
         for channel in range(channels):
             np.take(table[channel], pixels[..., channel], out=view[channel], mode="clip")
         return view
+
+    def levels(self, picture: Opened, crop: Crop = WHOLE) -> NDArray[np.uint8]:
+        """The view (C, H, W) of a picture of 8 bits a channel, as it is before `table`: a quarter of the bytes."""
+        pixels = self._placed(picture, crop)
+        assert pixels.dtype == np.uint8
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def table(self, channels: int) -> NDArray[np.float32]:
+        """What each of the 256 levels of each channel (C, 256) becomes on the scale of the view.
+
+        Worked out once, and looked up for every pixel. Raises `InputError` as calling does.
+        """
+        table = self._tables.get(channels)
+        if table is None:
+            levels = np.arange(256, dtype=np.uint8)[:, None].repeat(channels, axis=1)
+            table = self._tables[channels] = self._toned(levels).astype(np.float32).T.copy()
+        return table
 
     @abstractmethod
     def _resized(self, picture: Opened, crop: Crop) -> NDArray[Any]:

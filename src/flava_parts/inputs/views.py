@@ -45,8 +45,23 @@ class TwoViews(NamedTuple):
 
     pixel_values: Tensor
     """(B, 3, H, W) float32, normalised by mean and deviation: for the image encoder."""
-    codebook_pixel_values: Tensor | None
+    codebook_pixel_values: Tensor | None = None
     """(B, 3, h, w) float32 from 0.1 to 0.9: for the codebook. None without one."""
+
+
+class Levels(NamedTuple):
+    """The views of B pictures before they are on their scales, and what puts them there on any device: `toned`."""
+
+    views: TwoViews
+    """(B, C, H, W) uint8 each: a quarter of the bytes."""
+    tables: TwoViews
+    """(C, 256) float32 each: what a level of a channel becomes."""
+
+
+def toned(levels: Tensor, table: Tensor) -> Tensor:
+    """The view (B, C, H, W) float32 of levels, by the table (C, 256) of their channels."""
+    channels = torch.arange(len(table), device=table.device)[:, None, None]
+    return table[channels, levels.int()]
 
 
 @dataclass(frozen=True)
@@ -112,25 +127,51 @@ class Views:
         self, pictures: Sequence[Picture], generator: Draws | None = None, *, codebook: bool = True
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """As calling gives them, but one array a view: of B pictures for the encoder, and for the codebook if asked."""
-        views = [view_of(self.settings.view), *([view_of(self._codebook())] if codebook else [])]
+
+        def seen(view: View, picture: Opened, crop: Crop) -> NDArray[np.float32]:
+            return self._laid_out(view(picture, crop))
+
+        first, *second = self._seen(seen, pictures, generator, self._both(codebook=codebook))
+        return first, second[0] if second else []
+
+    def levels(self, pictures: Sequence[Picture], generator: Draws | None = None, *, codebook: bool = True) -> Levels:
+        """As calling gives them, bit for bit once they are `toned`, of files or pictures of 8 bits a channel."""
+        views = self._both(codebook=codebook and self.settings.codebook_view is not None)
+        found = self._seen(View.levels, pictures, generator, views)
+        levels = [torch.from_numpy(self.stacked(seen, view.settings)) for view, seen in zip(views, found, strict=True)]
+        tables = [torch.from_numpy(view.table(made.shape[1])) for view, made in zip(views, levels, strict=True)]
+        return Levels(TwoViews(*levels), TwoViews(*tables))
+
+    def _both(self, *, codebook: bool) -> list[View]:
+        """The encoder's view, and the codebook's if asked."""
+        return [view_of(self.settings.view), *([view_of(self._codebook())] if codebook else [])]
+
+    def _seen(
+        self,
+        see: Callable[[View, Opened, Crop], NDArray[Any]],
+        pictures: Sequence[Picture],
+        generator: Draws | None,
+        views: Sequence[View],
+    ) -> list[list[NDArray[Any]]]:
+        """What ``see`` gives of each picture by each view, in the same crop."""
         if generator is not None and not all(view.settings.do_resize for view in views):
             raise InputError(
                 "a random crop has to be resized; leave do_resize and codebook_do_resize on, or augment off"
             )
         crops = [WHOLE] * len(pictures) if generator is None else self._draw(len(pictures), generator)
 
-        def seen(picture: Picture, crop: Crop) -> list[NDArray[np.float32]]:
+        def seen(picture: Picture, crop: Crop) -> list[NDArray[Any]]:
             kept: dict[bool, Opened] = {}  # both views mostly start from the same pixels
             for view in views:
                 rescales = view.settings.do_rescale
                 if rescales not in kept:
                     kept[rescales] = self._opened(view, picture)
-            return [self._laid_out(view(kept[view.settings.do_rescale], crop)) for view in views]
+            return [see(view, kept[view.settings.do_rescale], crop) for view in views]
 
         found = _in_threads(seen, pictures, crops)
-        return [first for first, *_ in found], [array for _, *second in found for array in second]
+        return [[of_views[number] for of_views in found] for number in range(len(views))]
 
-    def stacked(self, arrays: Sequence[NDArray[np.float32]], view: ViewSettings | None) -> NDArray[np.float32]:
+    def stacked(self, arrays: Sequence[NDArray[Any]], view: ViewSettings | None) -> NDArray[Any]:
         """The views of B pictures as one array. Raises `InputError` if they have different sizes."""
         shapes = {array.shape for array in arrays}
         if len(shapes) > 1:

@@ -187,7 +187,7 @@ def train(
             with interruption.at_once(together=True):
                 freeze(model, spec.freeze_until, step)
                 values = state.weights.apply(step) if state.weights is not None else {}
-                inputs = _moved(batch.tensors, device)
+                inputs = batch.on(device)
                 # Nobody here looks at states, so that those which no loss reads need not be computed.
                 asked = {"losses": batch.losses, "output_states": False} if pretraining else {}
                 loaded = time.perf_counter()
@@ -265,10 +265,3 @@ def train(
             observer.end()
     checkpoints.save(state.tensors(), state.facts(), measures)
     return complete
-
-
-def _moved(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Tensors on a device; on their way to a GPU in pinned memory, so that nobody waits for the copy."""
-    if device.type == "cuda":
-        return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
-    return {name: tensor.to(device) for name, tensor in tensors.items()}

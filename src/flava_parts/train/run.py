@@ -34,7 +34,7 @@ from .checkpoints.saving import Checkpoints
 from .checkpoints.surroundings import surroundings
 from .claim import claim
 from .course import Course
-from .distribution import Spread, joined, share_first
+from .distribution import Spread, joined, local_device, share_first
 from .interruption import SIGNALS, Interrupted, Interruption
 from .loop import train
 from .ranks import OneProcess, Ranks, first_does
@@ -122,6 +122,7 @@ def _run(
         course=course,
         rank=ranks.rank,
         world_size=ranks.size,
+        levels=local_device().type != "cpu",
     )
     if begun is None:
         initialize(model, spec.train.initialize)
