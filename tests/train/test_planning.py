@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from flava_parts.compose import compose
@@ -15,7 +17,7 @@ from flava_parts.errors import InputError
 from flava_parts.loading import load_spec
 from flava_parts.train.blocks import forget, recompute
 from flava_parts.train.distribution import Parallel, spread
-from flava_parts.train.planning import Plan, largest_batch, plans, simulate
+from flava_parts.train.planning import Plan, largest_batch, most_within, plans, simulate
 from flava_parts.train.precision import Choice, Precision, keep_exact
 
 ROWS, WORDS = 64, 32
@@ -61,13 +63,13 @@ def measured_peak(
 
 @pytest.fixture(scope="module")
 def alone() -> list[Plan]:
-    return plans(load_spec("flava.tiny"), gpus=1, batch_size=ROWS, words=WORDS)
+    return list(plans(load_spec("flava.tiny"), gpus=1, batch_size=ROWS, words=WORDS))
 
 
 @pytest.mark.parametrize(("again", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
 def test_memory_is_within_15_percent_of_what_a_step_allocates(again: bool, precision: Choice) -> None:
     found = plans(load_spec("flava.tiny"), gpus=1, batch_size=ROWS, words=WORDS, precision=precision)
-    (plan,) = (plan for plan in found if plan.parallel == "ddp" and plan.recompute is again)
+    plan = next(plan for plan in found if plan.parallel == "ddp" and plan.recompute is again)
 
     assert pytest.approx(measured_peak(0, "ddp", again=again, precision=precision), rel=0.15) == plan.peak
 
@@ -93,7 +95,7 @@ def test_recomputing_takes_less_memory_and_more_operations(alone: list[Plan]) ->
 
 def test_shards_take_their_share() -> None:
     """On 4 GPUs in groups of 2: weights and averages, and what a ring sends."""
-    found = plans(load_spec("flava.tiny"), gpus=4, batch_size=16, shard_ranks=2)
+    found = list(plans(load_spec("flava.tiny"), gpus=4, batch_size=16, shard_ranks=2))
     ddp, fsdp, hybrid = found[:3]
     trained = ddp.memory["optimizer"] // 2
 
@@ -126,28 +128,49 @@ def test_a_memory_that_is_no_size_is_an_error(run: Any, size: str) -> None:
     assert (2, True) == (code, f"--memory {size}: is no size; write it like 80GiB" in err)
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["kept", "recomputed"])
-def test_the_largest_batch_fits_and_one_pair_more_does_not(again: bool) -> None:
-    """By the same counting as the plans; nothing fits where two pairs do not."""
+def test_the_largest_batch_fits_and_one_pair_more_does_not() -> None:
+    """By the same counting as the plans."""
     spec = load_spec("flava.tiny")
-    memory = 96 * 2**20
-    found = largest_batch(spec, memory=memory, again=again, words=WORDS)
+    kept, again = (plan.peak for plan in plans(spec, gpus=1, batch_size=10, words=WORDS) if plan.parallel == "ddp")
 
-    def peak(rows: int) -> int:
-        return next(
-            plan.peak
-            for plan in plans(spec, gpus=1, batch_size=rows, words=WORDS)
-            if plan.parallel == "ddp" and plan.recompute is again
-        )
+    assert 10 == largest_batch(spec, memory=kept, words=WORDS)
+    assert 9 == largest_batch(spec, memory=again - 1, again=True, words=WORDS)
 
-    assert peak(found) <= memory < peak(found + 1)
-    assert 0 == largest_batch(spec, memory=2**20, again=again, words=WORDS)
+
+@given(
+    start=st.integers(0, 10_000),
+    growth=st.lists(st.integers(0, 1_000), min_size=1, max_size=20),
+    limit=st.integers(0, 50_000),
+)
+def test_the_most_within_a_limit_is_found_whatever_grows(start: int, growth: list[int], limit: int) -> None:
+    """Where cost stands still for a while too; the last growth goes on for ever."""
+
+    def cost(number: int) -> int:
+        more = [*growth[:number], *[growth[-1] + 1] * (number - len(growth))]
+        return start + sum(more)
+
+    found = most_within(cost, limit)
+
+    assert found == 0 or (found >= 2 and cost(found) <= limit)
+    assert cost(max(found + 1, 2)) > limit
+
+
+@given(first=st.integers(0, 10**9), each=st.integers(1, 10**9), most=st.integers(2, 10**5))
+def test_a_few_trials_find_the_most_of_what_grows_evenly(first: int, each: int, most: int) -> None:
+    tried: list[int] = []
+
+    def cost(number: int) -> int:
+        tried.append(number)
+        return first + each * number
+
+    assert most == most_within(cost, first + each * most)
+    assert len(tried) <= 8
 
 
 def test_explain_says_how_many_pairs_fit(run: Any) -> None:
-    code, out, _ = run("explain", "flava.tiny", "--fit", "--memory", "96MiB", "--json")
+    code, out, _ = run("explain", "flava.tiny", "--fit", "--memory", "64MiB", "--json")
     found = json.loads(out)
 
-    assert (0, 96 * 2**20) == (code, found["memory"])
+    assert (0, 64 * 2**20) == (code, found["memory"])
     assert 0 < found["kept"] <= found["recomputed"]
-    assert "pairs a batch" in run("explain", "flava.tiny", "--fit", "--memory", "96MiB")[1]
+    assert "pairs a batch" in run("explain", "flava.tiny", "--fit", "--memory", "1MiB")[1]

@@ -64,7 +64,7 @@ def explain(
 
         limit = _bytes(memory)
         size = batch_size or (gpus if isinstance(loaded.spec, FlavaSpec) else size)
-        found = plans(spec, gpus=gpus, batch_size=size, precision=choice, words=words, vocab=vocab)
+        found = list(plans(spec, gpus=gpus, batch_size=size, precision=choice, words=words, vocab=vocab))
         write = _plans_json if as_json else _plans_text
         print(write(found, size, gpus, limit, choice))
         return

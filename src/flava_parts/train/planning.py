@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -81,25 +81,25 @@ def plans(
     precision: Choice = "fp32",
     words: int | None = None,
     vocab: Vocab | None = None,
-) -> list[Plan]:
-    """Every way of sharing batches of ``batch_size`` pairs among ``gpus``, with and without recomputing blocks.
+) -> Iterator[Plan]:
+    """Every way of sharing batches of ``batch_size`` pairs among ``gpus``, first with blocks kept, then recomputed.
 
-    ``shard_ranks`` is the size of the groups of ``hybrid``. Raises InputError if the batch cannot be shared equally,
-    and SpecError as `compose` does.
+    Each is worked out when it is asked for, and then raises SpecError as `compose` does. ``shard_ranks`` is the size of
+    the groups of ``hybrid``. Raises InputError if the batch cannot be shared equally.
     """
     if batch_size % gpus:
         raise InputError(f"a batch of {batch_size} cannot be shared by {gpus} GPUs; make it a multiple of {gpus}")
-    found: list[Plan] = []
-    for again in (False, True):
-        ways: list[tuple[Parallel, int]] = [("ddp", 1), ("fsdp", gpus)]
-        if gpus > shard_ranks and not gpus % shard_ranks:
-            ways.append(("hybrid", shard_ranks))
-        for parallel, shards in ways:
-            model = compose(spec, device="meta", vocab=vocab)
-            rows = batch_size // gpus
-            step = simulate(model, spec, rows=rows, words=words, again=again, precision=precision, shards=shards)
-            found.append(_plan(model, step, parallel, shards=shards, gpus=gpus, rows=rows, again=again))
-    return found
+    ways: list[tuple[Parallel, int]] = [("ddp", 1), ("fsdp", gpus)]
+    if gpus > shard_ranks and not gpus % shard_ranks:
+        ways.append(("hybrid", shard_ranks))
+    rows = batch_size // gpus
+
+    def plan(again: bool, parallel: Parallel, shards: int) -> Plan:
+        model = compose(spec, device="meta", vocab=vocab)
+        step = simulate(model, spec, rows=rows, words=words, again=again, precision=precision, shards=shards)
+        return _plan(model, step, parallel, shards=shards, gpus=gpus, rows=rows, again=again)
+
+    return (plan(again, *way) for again in (False, True) for way in ways)
 
 
 def largest_batch(
@@ -121,12 +121,31 @@ def largest_batch(
         step = simulate(model, spec, rows=rows, words=words, again=again, precision=precision)
         return _plan(model, step, "ddp", shards=1, gpus=1, rows=rows, again=again).peak
 
-    fits, too_many = 0, 2
-    while peak(too_many) <= memory:
-        fits, too_many = too_many, 2 * too_many
-    while too_many - fits > 1 and too_many > 2:
-        middle = (fits + too_many) // 2
-        fits, too_many = (middle, too_many) if peak(middle) <= memory else (fits, middle)
+    return most_within(peak, memory)
+
+
+def most_within(cost: Callable[[int], int], limit: int) -> int:
+    """The largest number, at least 2, whose ``cost``, which grows with it, is within the limit; 0 if there is none.
+
+    Where the cost grows by about as much each time, the line through two costs leads to the limit in a few calls.
+    """
+    fits, found = 2, cost(2)
+    if found > limit:
+        return 0
+    too_many, exceeding = 4, cost(4)
+    while exceeding <= limit:
+        each = max((exceeding - found) // (too_many - fits), 1)
+        fits, found = too_many, exceeding
+        too_many += min(max((limit - found) // each, 1), 63 * too_many)
+        exceeding = cost(too_many)
+    while too_many - fits > 1:
+        share = (limit - found) / (exceeding - found)
+        middle = min(max(fits + int(share * (too_many - fits)), fits + 1), too_many - 1)
+        needed = cost(middle)
+        if needed <= limit:
+            fits, found = middle, needed
+        else:
+            too_many, exceeding = middle, needed
     return fits
 
 
