@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from evaluate.toys import Coloured, Toy, processor
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,6 +28,7 @@ def clouds(seed: int, *, rows: int, width: int, classes: int, spread: float = 2.
 
 @settings(max_examples=12)
 @given(seed=st.integers(0, 99), classes=st.integers(3, 5), width=st.integers(1, 9), exponent=st.integers(-6, 3))
+@example(seed=0, classes=4, width=9, exponent=3)  # once ended 2.8e-4 too early
 def test_the_fit_is_scikit_learns(seed: int, classes: int, width: int, exponent: int):
     """The probabilities of both minima are the same, from a fit that is all penalty to one that has next to none."""
     linear_model = pytest.importorskip("sklearn.linear_model")
