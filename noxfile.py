@@ -1,6 +1,5 @@
 """The project's chores. `nox -l` lists them; `nox -s tests` is the one a newcomer runs."""
 
-import os
 from pathlib import Path
 
 import nox
@@ -14,13 +13,12 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The default suite, on every core; one worker more than cores, since some tests wait for other processes."""
+    """The default suite, on every core."""
     plain = [need for need in GROUPS["tests"] if not need.startswith("torchmultimodal")]
     session.install("-e", ".", *plain)
     # torchmultimodal pins packages of its day that its FLAVA does not need.
     session.install("--no-deps", *(need for need in GROUPS["tests"] if need.startswith("torchmultimodal")))
-    workers = (os.cpu_count() or 1) + 1
-    session.run("pytest", "-n", str(workers), *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", "-n", "auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
