@@ -92,6 +92,34 @@ def test_workers_leave_signals_to_the_run(tmp_path: Path) -> None:
     assert before == set(multiprocessing.active_children())
 
 
+FORKSERVER = """
+import multiprocessing, signal, sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from data.test_loading import data, loading
+
+if __name__ == "__main__":
+    with loading(data(workers=1, start_method="forkserver"), Path(sys.argv[1])) as found:
+        found.batch(0)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+        print(pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result())
+"""
+
+
+def test_signals_reach_what_a_forkserver_starts_later(tmp_path: Path) -> None:
+    """It is one for the whole process, and would hand on that it was started while signals were held back."""
+    (tmp_path / "script.py").write_text(FORKSERVER)
+    printed = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert "set()" == printed.strip()
+
+
 def test_an_error_keeps_its_type_and_its_words(tmp_path: Path) -> None:
     """As it would come from this process: one line, not a worker's traceback."""
     with (

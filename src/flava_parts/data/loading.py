@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
@@ -162,6 +163,8 @@ class _Pool:
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # else its seeds come from the global one
         )
+        if data.start_method == "forkserver":
+            forkserver.ensure_running()  # it lives on, and all that is ever started by it would hold signals back too
         with _signals_held_back():
             self._iterator = iter(loader)
         self._processes = [process for process in multiprocessing.active_children() if process not in before]
