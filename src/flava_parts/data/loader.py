@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     losses: tuple[str, ...] | None
     """The losses to compute on it; all that apply if None."""
     tensors: dict[str, Tensor]
-    """The model's inputs by name, B rows each, with masks and labels."""
+    """The model's inputs by name, B rows each, with masks and labels; of pictures levels if there are `tables`."""
     metrics: Mapping[str, float] = {}
     """``epoch/<stream>``, how often the stream's samples have come; ``padding``, the share of words that are padding;
     ``bad/<reason>``, how many samples were replaced."""
@@ -297,15 +297,17 @@ class Batches:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The views of pictures, of crops that are keyed by seed, stream, epoch and sample; or of those crops that
         there are stored codes of, with these. And the tables of levels."""
-        labels = dict[str, Tensor]()
-        draws: Draws | None = crops(self._seed, rows)
+
+        def seen(draws: Draws | None, *, codebook: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            if self._levels:
+                return image_levels(pictures, self._views, draws, codebook=codebook)
+            return image_tensors(pictures, self._views, draws, codebook=codebook), {}
+
         if codes and self._codes is not None:
             stored = self._codes.of(rows, drawn((self._seed, "view"), rows, count=1)[:, 0])
-            draws, codes, labels = stored.draws, False, {"mim_labels": stored.codes}
-        if not self._levels:
-            return image_tensors(pictures, self._views, draws, codebook=codes) | labels, {}
-        tensors, tables = image_levels(pictures, self._views, draws, codebook=codes)
-        return tensors | labels, tables
+            tensors, tables = seen(stored.draws, codebook=False)
+            return tensors | {"mim_labels": stored.codes}, tables
+        return seen(crops(self._seed, rows), codebook=codes)
 
 
 def crops(seed: int, rows: Sequence[Row]) -> Tensor:

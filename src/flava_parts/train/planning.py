@@ -136,7 +136,8 @@ def most_within(cost: Callable[[int], int], limit: int) -> int:
     while exceeding <= limit:
         each = max((exceeding - found) // (too_many - fits), 1)
         fits, found = too_many, exceeding
-        too_many += min(max((limit - found) // each, 1), 63 * too_many)
+        # Where it stands still the line leads nowhere, and so many at once are tried instead.
+        too_many = min(fits + max((limit - found) // each, 1), 64 * fits)
         exceeding = cost(too_many)
     while too_many - fits > 1:
         share = (limit - found) / (exceeding - found)
