@@ -11,6 +11,7 @@ from .errors import Problem, SpecError
 from .facts import Vocab
 from .finetuning import finetune_problems, summary_width
 from .heads.classification import FlavaForClassification
+from .layers.initialize import making_on
 from .model import FlavaForPreTraining
 from .spec import FinetuneSpec, FlavaSpec
 from .wiring import problems, wire
@@ -29,7 +30,7 @@ def compose(
     errors = [problem for problem in problems(spec, wiring) if problem.level == "error"]
     if errors:
         raise SpecError(errors)
-    with torch.device(device if device is not None else torch.get_default_device()):
+    with making_on(device if device is not None else torch.get_default_device()):
         return FlavaForPreTraining(
             image_encoder=_encoder(spec.image_encoder.build()),
             text_encoder=_encoder(spec.text_encoder.build()),
@@ -60,7 +61,7 @@ def compose_classifier(spec: FinetuneSpec, *, device: torch.device | str | None 
     model, slots = spec.model, spec.head.slots
     classes = spec.data.classes or spec.data.train.classes
     fusion = model.fusion if "fusion" in slots else None
-    with torch.device(device if device is not None else torch.get_default_device()):
+    with making_on(device if device is not None else torch.get_default_device()):
         return FlavaForClassification(
             image_encoder=_encoder(model.image_encoder.build()) if "image_encoder" in slots else None,
             text_encoder=_encoder(model.text_encoder.build()) if "text_encoder" in slots else None,

@@ -243,12 +243,14 @@ class FlavaForPreTraining(nn.Module):
         matched = self._matched(inputs)
         whole = bool(passes) or output_states or output_logits or output_attentions or output_hidden_states
         narrowing = Narrowing() if whole else self._narrowing(inputs, wanted, matched, readings=computed)
+        image_labels: dict[Stream, Tensor] = {}
+        if any(Streams.IMAGE_LABELS in self.readings[name].streams for name in computed):
+            # Before the passes: what they keep then takes the memory that the codebook worked in.
+            image_labels[Streams.IMAGE_LABELS] = self._image_labels(inputs, matched, narrowing)
         states = self._run(
             inputs, wanted, narrowing, output_attentions=output_attentions, output_hidden_states=output_hidden_states
         )
-        streams = self._streams(inputs, states, narrowing, matched)
-        if any(Streams.IMAGE_LABELS in self.readings[name].streams for name in computed):
-            streams[Streams.IMAGE_LABELS] = self._image_labels(inputs, matched, narrowing)
+        streams = self._streams(inputs, states, narrowing, matched) | image_labels
         for stream, labelled in narrowing.labelled.items():
             if stream in streams:
                 streams[stream] = labelled(streams[stream])

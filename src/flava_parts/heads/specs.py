@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 EncoderSlot = Literal["image_encoder", "text_encoder", "fusion"]
 """A slot of a model that a head's states pass through."""
+
+ENCODERS: tuple[EncoderSlot, ...] = get_args(EncoderSlot)
+"""Those slots: their linear layers are hidden ones, where states go in and states come out."""
 
 _NEEDS: dict[str, frozenset[Modality]] = {
     "image": frozenset({"image"}),

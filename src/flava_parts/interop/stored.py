@@ -17,6 +17,7 @@ from ..facts import Grid, ImageTokens, TextTokens, Vocab
 from ..fusion.specs import FusionSpec
 from ..inputs.pretrained import read_picture_settings
 from ..inputs.views import BLOCK_ARGUMENTS, mask_grid
+from ..layers.initialize import making_on
 from ..loading import load_any
 from ..maskers.specs import BlockMaskerSpec
 from ..part import PartSpec
@@ -79,12 +80,12 @@ class Stored:
                 return compose(self.spec.model, device=device, vocab=self.vocab)
             case FusionSpec():
                 width: int = getattr(self.spec, "width", 0)
-                with torch.device(device):
+                with making_on(device):
                     return self.spec.build(
                         image=ImageTokens(Grid(14, 14), prefix=1, width=width), text=TextTokens(512, width, 1)
                     )
             case _:
-                with torch.device(device):
+                with making_on(device):
                     part: Any = self.spec
                     return part.build()
 
@@ -288,7 +289,7 @@ def _codebook_or_none(spec: FlavaSpec, tensors: Mapping[str, Tensor]) -> Mapping
     """The tensors; with a codebook of zeros, which refuses to give codes, where they hold none at all."""
     if spec.codebook is None or any(name.startswith("codebook.") for name in tensors):
         return tensors
-    with torch.device("meta"):
+    with making_on("meta"):
         empty = spec.codebook.build().state_dict()
     return _with(tensors, {f"codebook.{name}": torch.zeros(value.shape) for name, value in empty.items()})
 

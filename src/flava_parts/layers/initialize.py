@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +31,20 @@ class Blank(TorchFunctionMode):
         if func in DRAWS:
             return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def making_on(device: torch.device | str) -> Iterator[None]:
+    """Modules made in here have their weights on a device.
+
+    On ``meta``, where there is nothing to draw, none is: torch would import its compiler for it, a second and 130 MB.
+    """
+    with torch.device(device) as made_on:
+        if made_on.type == "meta":
+            with Blank():
+                yield
+        else:
+            yield
 
 
 def initialize(module: nn.Module, std: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..layers.initialize import making_on
 from ..part import PartSpec
 from ..spec import FlavaSpec
 from .law import ExemptError, Law, LawError, law, one_line
@@ -45,7 +46,7 @@ class Bench:
 
     def build(self, device: str = "cpu", seed: int = 0) -> Any:
         """The part, its weights drawn from torch's default generator after ``seed``."""
-        with torch.random.fork_rng(devices=[]), torch.device(device):
+        with torch.random.fork_rng(devices=[]), making_on(device):
             torch.manual_seed(seed)
             return self.spec.build(**self.given())
 

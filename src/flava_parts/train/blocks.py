@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 
-from ..heads.specs import EncoderSlot
+from ..heads.specs import ENCODERS, EncoderSlot
 from ..layers.transformer import Block
-from .optimizers import ENCODERS
 
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
@@ -51,6 +49,9 @@ def freeze(model: nn.Module, until: Mapping[EncoderSlot, int], step: int) -> Non
     FSDP2 looks but once whether a parameter asks for gradients. In a model that it has cut into parts they are
     computed, and are for `leave_frozen` to remove.
     """
+    # Imported here, since it brings sympy and 60 MB, for nothing to those who only want `forget` or `recompute`.
+    from torch.distributed.fsdp import FSDPModule
+
     for slot, end in until.items():
         part = getattr(model, slot, None)
         if part is not None:

@@ -10,8 +10,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import AdamW, Muon, Optimizer
 
-ENCODERS = ("image_encoder", "text_encoder", "fusion")
-"""The parts of a model whose linear layers are hidden ones: states go in, states come out."""
+from ..heads.specs import ENCODERS
 
 HIDDEN = "hidden"
 """The key of an optimiser's group under which stands whether its matrices are orthogonalised."""
