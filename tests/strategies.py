@@ -126,7 +126,8 @@ def image_maskers(draw: DrawFn, grid: Grid) -> ImageMaskerSpec:
     total = draw(st.integers(1, grid.size))
     if draw(st.booleans()):
         return RandomMaskerSpec(total=total)
-    return BlockMaskerSpec(total=total, min_group=draw(st.integers(1, total)), exact=draw(st.booleans()))
+    blocks = BlockMaskerSpec(total=total, min_group=draw(st.integers(1, total)), exact=draw(st.booleans()))
+    return blocks if blocks.hides_in(grid) else blocks.model_copy(update={"exact": True})
 
 
 @st.composite

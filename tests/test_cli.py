@@ -114,6 +114,18 @@ def test_explain(run: Run) -> None:
     assert "A training step, forward and backward, a batch of 1 with texts of 80 tokens: " in out
 
 
+def test_every_value_as_json(run: Run) -> None:
+    """Whole files in JSON say what they say in YAML, those of a fine-tuning too, which nothing is planned for."""
+    for arguments in (("flava.emoji_groups",), ("flava.tiny", "--full")):
+        code, out, _ = run("explain", *arguments, "--json")
+        Path("written.yaml").write_text(run("explain", *arguments)[1])
+        assert 0 == code
+        assert json.loads(out) == json.loads(run("explain", "written.yaml", "--full", "--json")[1])
+    code, out, err = run("explain", "flava.emoji_groups", "--gpus", "4")
+
+    assert (2, "", "--gpus and --fit plan a pretraining; this is the file of a fine-tuning\n") == (code, out, err)
+
+
 def test_explain_as_json(run: Run) -> None:
     """The same for programs: the parts add up, and AdamW needs twice the weights."""
     code, out, _ = run("explain", "flava.tiny", "--json", "--batch-size", "2")

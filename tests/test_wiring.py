@@ -14,7 +14,7 @@ from flava_parts.errors import SpecError
 from flava_parts.facts import Codes, Grid, ImageTokens, TextTokens, Vocab
 from flava_parts.inputs.specs import WordPieceSpec
 from flava_parts.loading import load_run, load_spec
-from flava_parts.losses.specs import GlobalContrastiveSpec, MIMSpec, MLMSpec
+from flava_parts.losses.specs import GlobalContrastiveSpec, ITMSpec, MIMSpec, MLMSpec
 from flava_parts.maskers.specs import BertTokenMaskerSpec, BlockMaskerSpec, WholeWordMaskerSpec
 from flava_parts.spec import FlavaSpec, RunSpec
 from flava_parts.train.specs import PretrainTrainSpec
@@ -126,6 +126,33 @@ def test_a_loss_without_weight_reads_nothing():
 
     assert frozenset({"image_summary", "text_summary"}) == wire(spec).reads
     assert [] == [problem for problem in problems(spec, wire(spec)) if problem.level == "error"]
+
+
+def test_hidden_patches_need_a_mask_token():
+    """Whatever the losses read: where patches are hidden, something stands in their place."""
+    losses = {"itm": ITMSpec(), "global_contrastive": GlobalContrastiveSpec()}
+    bare = FlavaSpec(image_encoder=ViTSpec(mask_token=False), codebook=None, text_masker=None, losses=losses)
+
+    assert [
+        "image_encoder.mask_token: patches are hidden, which needs a mask token; set it to true, or hide none with "
+        "image_masker: null (see image_masker)"
+    ] == errors(bare)
+    assert [] == errors(bare.model_copy(update={"image_masker": None}))
+    assert [] == errors(bare.model_copy(update={"losses": {"global_contrastive": GlobalContrastiveSpec()}}))
+
+
+def test_masks_that_hide_nothing_are_refused():
+    """A grid of one row has room for no block; of few patches to hide, some images get none."""
+    encoder, views = ViTSpec(image_size=(16, 784)), DVAESpec(image_size=(8, 392))
+    narrow = FlavaSpec(image_encoder=encoder, codebook=views, image_masker=BlockMaskerSpec(total=10, min_group=4))
+
+    assert [
+        "image_masker.min_group: no block of 4 patches or more is smaller than a grid of 1x49 both ways, so that "
+        "nothing would be hidden; lower it, set exact: true, or use flava.random"
+    ] == errors(narrow)
+    few = FlavaSpec(image_masker=BlockMaskerSpec(total=10))
+    assert [] == errors(few)
+    assert ["image_masker.min_group: 16 is above total, 10, so that some images have nothing hidden"] == warnings(few)
 
 
 def test_masks_larger_than_the_grid_are_refused():

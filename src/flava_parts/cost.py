@@ -88,7 +88,8 @@ def meta_batch(spec: FlavaSpec, modalities: frozenset[Modality], size: int, word
     if "image" in modalities:
         patches = wiring.image.grid.size
         batch["pixel_values"] = torch.empty(size, spec.image_encoder.channels, *pair(wiring.image_size), device="meta")
-        batch["bool_masked_pos"] = torch.empty(size, patches, dtype=torch.bool, device="meta")
+        if getattr(spec.image_encoder, "mask_token", True):
+            batch["bool_masked_pos"] = torch.empty(size, patches, dtype=torch.bool, device="meta")
         if spec.codebook is not None:
             view = (size, spec.codebook.channels, *pair(spec.codebook.image_size))
             batch["codebook_pixel_values"] = torch.empty(view, device="meta")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 
 ENCODERS = ("image", "text", "multimodal")
+_OF_TEXTS = ("input_ids", "input_ids_masked", "attention_mask", "token_type_ids", "position_ids", "mlm_labels")
+"""What goes with a text when another image gets it."""
 """What the three encoders are called in an output."""
 
 
@@ -141,7 +143,7 @@ class FlavaForPreTraining(nn.Module):
         ):
             pairs = self.pair_masker(len(ids), generator)
             rows = pairs.texts.to(ids.device)
-            for name in ("input_ids", "attention_mask", "token_type_ids", "position_ids"):
+            for name in _OF_TEXTS:
                 if name in batch and len(batch[name]) == len(ids):
                     batch[name] = batch[name][rows]
             special = special[rows] if special is not None else None
@@ -160,6 +162,8 @@ class FlavaForPreTraining(nn.Module):
     def _special(self, ids: Tensor, keep: Tensor | None, special: Tensor | None) -> Tensor:
         if special is None:
             special = torch.isin(ids, torch.tensor(self.special_ids, device=ids.device))
+        if keep is not None and keep.dim() == 3:  # of several texts in one row: a real word attends to itself
+            keep = keep.diagonal(dim1=1, dim2=2)
         return special.bool() if keep is None else special.bool() | ~keep.bool()
 
     # ---------------------------------------------------------------------------------------------- pretraining
@@ -232,6 +236,8 @@ class FlavaForPreTraining(nn.Module):
             itm_labels=_match_labels(itm_labels),
         )
         _check_batch_sizes(inputs)
+        if unknown := set(passes) - set(get_args(Pass)):
+            raise ValueError(f"no pass named {', '.join(sorted(unknown))}; there are {', '.join(get_args(Pass))}")
         applicable = [
             name
             for name in self._applicable(inputs, losses)
@@ -298,6 +304,12 @@ class FlavaForPreTraining(nn.Module):
         unknown = set(asked or ()) - set(self.losses)
         if unknown:
             raise ValueError(f"no loss named {', '.join(sorted(unknown))}; the model has {', '.join(self.losses)}")
+        for name in asked or ():
+            if self.readings[name].modalities != inputs.modalities:
+                wanted, given = (
+                    " and ".join(sorted(each)) for each in (self.readings[name].modalities, inputs.modalities)
+                )
+                raise ValueError(f"{name} was asked for, which is for {wanted}, but the batch has {given or 'nothing'}")
         return [
             name
             for name, loss in self.losses.items()
@@ -772,8 +784,14 @@ def _where(labels: Tensor, rows: Tensor | None) -> Tensor:
 def _check_batch_sizes(inputs: _Inputs) -> None:
     texts = inputs.input_ids if inputs.input_ids is not None else inputs.input_ids_masked
     images = inputs.pixel_values
+    for name in ("input_ids_masked", "attention_mask", "token_type_ids", "mlm_labels"):
+        given = getattr(inputs, name)
+        if texts is not None and given is not None and given.shape[:2] != texts.shape:
+            raise ValueError(f"{name} is {tuple(given.shape)}, but the texts are {tuple(texts.shape)}")
     # An exported graph keeps a batch size that is read from `shape`; `len` would make it a constant.
     if images is not None and inputs.attention_mask is not None and inputs.attention_mask.dim() == 3:
         raise ValueError("an attention_mask (B, L, L) is for texts alone; pairs have one text a row")
     if images is not None and texts is not None and images.shape[0] != texts.shape[0]:
         raise ValueError(f"there are {images.shape[0]} images but {texts.shape[0]} texts; pairs have one text an image")
+    if images is not None and inputs.itm_labels is not None and inputs.itm_labels.shape != images.shape[:1]:
+        raise ValueError(f"itm_labels are {tuple(inputs.itm_labels.shape)}, but there are {images.shape[0]} pairs")

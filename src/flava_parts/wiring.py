@@ -19,6 +19,7 @@ from .facts import (
     Streams,
     TextTokens,
     Vocab,
+    passes_to,
 )
 from .inputs.vocabulary import read_vocabulary, vocab_of
 from .part import PartSpec
@@ -52,6 +53,11 @@ class Wiring:
     def stream_passes(self) -> Mapping[Stream, Pass]:
         """Which encoder pass each stream of states is taken from."""
         return _passes(self.extra)
+
+    @property
+    def hides_patches(self) -> bool:
+        """Whether a loss reads what comes of images with hidden patches."""
+        return "image_masked" in passes_to(self.reads, self.stream_passes)
 
     @property
     def provides(self) -> frozenset[Stream]:
@@ -127,7 +133,7 @@ def check(spec: FlavaSpec | RunSpec) -> list[Problem]:
 
 def problems(spec: FlavaSpec, wiring: Wiring) -> Iterator[Problem]:
     """What the parts of a model disagree about."""
-    for loc, part in _parts(spec):
+    for loc, part in parts_of(spec):
         for problem in part.problems(wiring):
             yield _below(loc, problem)
     yield from _unread_streams(spec, wiring)
@@ -140,10 +146,17 @@ def problems(spec: FlavaSpec, wiring: Wiring) -> Iterator[Problem]:
             f"{wiring.text.vocab_size}; enlarge it, or leave out masking with text_masker: null",
             see=("text_masker",),
         )
-    if wiring.reads & _MASKED_IMAGE and getattr(spec.image_encoder, "mask_token", True) is False:
-        yield Problem(
-            ("image_encoder", "mask_token"), "a loss reads masked patches, which need a mask token; set it to true"
-        )
+    if getattr(spec.image_encoder, "mask_token", True) is False:
+        if wiring.reads & _MASKED_IMAGE:
+            yield Problem(
+                ("image_encoder", "mask_token"), "a loss reads masked patches, which need a mask token; set it to true"
+            )
+        elif spec.image_masker is not None and wiring.hides_patches:
+            yield Problem(
+                ("image_encoder", "mask_token"),
+                "patches are hidden, which needs a mask token; set it to true, or hide none with image_masker: null",
+                see=("image_masker",),
+            )
     yield from _idle_parts(spec, wiring)
 
 
@@ -289,7 +302,8 @@ def _stream_problems(spec: RunSpec) -> Iterator[Problem]:
             yield Problem(("model", "losses", loss), "no stream of the run feeds it", level="warning")
 
 
-def _parts(spec: FlavaSpec) -> Iterator[tuple[Loc, PartSpec]]:
+def parts_of(spec: FlavaSpec) -> Iterator[tuple[Loc, PartSpec]]:
+    """The parts that fill its slots, and where they are written."""
     for name in type(spec).model_fields:
         value = getattr(spec, name)
         if isinstance(value, PartSpec):

@@ -10,7 +10,7 @@ import torch
 from conftest import Run
 from PIL import Image
 
-from flava_parts import load_pretrained, load_processor
+from flava_parts import load_pretrained, load_processor, save_pretrained
 
 TEXTS = ("a red apple", "a cat", "something else that is longer")
 
@@ -71,3 +71,37 @@ def test_wrong_input(run: Run, model_folder: Path, picture: str) -> None:
     code, out, err = run("score", picture, "a cat", "-m", "nowhere")
 
     assert (2, "", 1, True) == (code, out, err.count("\n"), err.startswith("nowhere: "))
+
+
+PLUGIN = """
+from typing import Literal
+from flava_parts import hookimpl
+from flava_parts.losses.specs import ITMSpec
+
+
+class AcmeSpec(ITMSpec):
+    type: Literal["acme.itm"] = "acme.itm"
+
+
+@hookimpl
+def flava_parts_specs():
+    return [AcmeSpec]
+"""
+
+
+def test_a_model_with_a_part_of_a_plugin_file(run: Run, model_folder: Path, picture: str) -> None:
+    """`-p` says where its parts are, to every verb that uses a finished model."""
+    Path("acme.py").write_text(PLUGIN)
+    model, processor = load_pretrained(model_folder), load_processor(model_folder)
+    save_pretrained(model, "model", processor=processor)
+    spec = Path("model/spec.yaml")
+    spec.write_text(spec.read_text().replace("type: flava.itm", "type: acme.itm"))
+    Path("texts.txt").write_text("a cat")
+    verbs = {
+        "score": (picture, *TEXTS, "-m", "model"),
+        "embed": ("texts.txt", "-m", "model", "--out", "v.safetensors"),
+        "eval": ("retrieval", "--model", "model"),
+    }
+    for verb, arguments in verbs.items():
+        assert (2, "") == run(verb, *arguments)[:2]
+        assert 0 == run(verb, *arguments, "-p", "acme.py")[0], verb

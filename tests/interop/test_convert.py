@@ -26,7 +26,7 @@ from transformers import BertTokenizer
 
 import flava_parts as fp
 from flava_parts.cli import main
-from flava_parts.errors import InputError
+from flava_parts.errors import InputError, SpecError
 from flava_parts.facts import IGNORE, Grid
 from flava_parts.interop import compare
 from flava_parts.interop.pretrained import load_stored
@@ -297,3 +297,54 @@ def test_heads_have_to_divide_the_width(peer: Any, tmp_path: Path) -> None:
     for heads in (None, 3):
         with pytest.raises(InputError, match=f"{heads or 0} heads do not divide the image_encoder's width of 8; say"):
             open_pickled(tmp_path / "model.pt", heads=heads)
+
+
+def test_what_torchmultimodal_cannot_say_is_not_written(peer: Any, tmp_path: Path) -> None:
+    """Its files hold weights alone: what they would be read as is another model, so that none is written."""
+    torch.save(peer.state_dict(), tmp_path / "flava.pt")
+    good = load_stored(open_pickled(tmp_path / "flava.pt", heads=2)).spec
+    assert good is not None
+    fusion, losses = good.fusion, dict(good.losses)
+    wrong = {
+        "fusion.mask_text_padding: is True, where": {"fusion": fusion.model_copy(update={"mask_text_padding": True})},
+        "losses.mlm.norm_eps: is 1e-12, where": {
+            "losses": losses | {"mlm": losses["mlm"].model_copy(update={"norm_eps": 1e-12})}
+        },
+        "text_encoder.activation: is relu, where": {
+            "text_encoder": good.text_encoder.model_copy(update={"activation": "relu"})
+        },
+        "torchmultimodal has no place for losses.words.head": {"losses": losses | {"words": losses["mlm"]}},
+        "torchmultimodal has no place for text_encoder.blocks.0.attention.relative": {
+            "text_encoder": good.text_encoder.model_copy(update={"position_embedding": "relative_key"})
+        },
+        "20 patches are no square": {
+            "image_encoder": good.image_encoder.model_copy(update={"image_size": (16, 20), "patch_size": 4}),
+            "codebook": good.codebook.model_copy(update={"image_size": (32, 40)}),
+        },
+    }
+    for message, change in wrong.items():
+        with pytest.raises((SpecError, InputError), match=message):
+            fp.save_pretrained(fp.compose(good.model_copy(update=change)), tmp_path / "out", "torchmultimodal")
+
+    assert {"flava.pt"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_models_of_different_sizes_are_not_compared(run: Run) -> None:
+    """Where encoders take the same batch, but something behind them is of another width."""
+    fp.save_pretrained(fp.compose(Tiny().spec()), "one")
+    narrow = Tiny().spec().losses["global_contrastive"].model_copy(update={"projection": 3})
+    spec = Tiny().spec()
+    fp.save_pretrained(
+        fp.compose(spec.model_copy(update={"losses": {**spec.losses, "global_contrastive": narrow}})), "other"
+    )
+    code, out, err = run("convert", "one", "other", "--check")
+
+    assert (2, "") == (code, out)
+    assert "models of different sizes: image embedding is (" in err or "sizes: text embedding is (" in err
+
+
+def test_a_place_that_cannot_be_written(run: Run, saved: Path) -> None:
+    code, out, err = run("convert", saved / "FlavaForPreTraining", "/dev/null/x")
+
+    assert (2, "") == (code, out)
+    assert err.splitlines()[-1].startswith("/dev/null/x: cannot be written (")

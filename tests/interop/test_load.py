@@ -204,6 +204,28 @@ def test_the_precision_it_was_saved_in(published: Any, tmp_path: Path) -> None:
     assert torch.float32 == model.codebook.input.weight.dtype
 
 
+def test_what_is_missing_starts_in_the_precision_of_the_rest(tmp_path: Path) -> None:
+    """So that a model of halves runs; the codebook, again, is wider."""
+    fp.save_pretrained(fp.compose(TINY.spec()).to(torch.bfloat16), tmp_path / "half")
+    tensors = load_file(tmp_path / "half" / "model.safetensors")
+    tensors = {name: value for name, value in tensors.items() if not name.startswith("losses.itm.")}
+    save_file(tensors, tmp_path / "half" / "model.safetensors")
+    with pytest.warns(UserWarning, match="does not fit"):
+        model = fp.load_pretrained(tmp_path / "half", strict=False)
+
+    kinds = {name: value.dtype for name, value in model.state_dict().items() if value.is_floating_point()}
+    assert {torch.float32} == {kind for name, kind in kinds.items() if name.startswith("codebook.")}
+    assert {torch.bfloat16} == {kind for name, kind in kinds.items() if not name.startswith("codebook.")}
+
+
+def test_a_fusion_of_halves_is_of_halves(tmp_path: Path) -> None:
+    """Its projections too, which are the identity, since transformers saves none."""
+    fp.save_part(fp.compose(TINY.spec()).to(torch.bfloat16), "fusion", tmp_path / "fusion")
+    fusion = fp.load_part(tmp_path / "fusion", "fusion")
+
+    assert {torch.bfloat16} == {weight.dtype for weight in fusion.parameters()}
+
+
 def test_a_name_beside_the_model_is_not_taken_in_silence(saved: Path, tmp_path: Path) -> None:
     """Missing, unexpected and misshapen tensors are listed; not strict, they are reported, and the rest is loaded."""
 

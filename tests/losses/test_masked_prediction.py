@@ -70,3 +70,16 @@ def test_chunks_give_logits_only_where_asked() -> None:
     assert loss(given).logits is None
     assert torch.equal(prediction(None)(given, dense=True).logits, loss(given, dense=True).logits)
     assert torch.equal(prediction(None).logits(given), loss.logits(given))
+
+
+@pytest.mark.parametrize("chunk_size", [None, 4096])
+def test_halves_do_not_overflow(chunk_size: int | None) -> None:
+    """The sum over 20,000 labels is above 65,504, the largest half; their mean is not."""
+    loss = prediction(chunk_size)
+    states = torch.randn(1000, 20, D, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(V, (1000, 20), generator=torch.Generator().manual_seed(1))
+    expected = loss({Streams.MASKED_WORDS: states, Streams.TEXT_LABELS: labels})
+    found = loss.half()({Streams.MASKED_WORDS: states.half(), Streams.TEXT_LABELS: labels})
+
+    assert expected.value * 20_000 > torch.finfo(torch.float16).max
+    assert torch.isclose(expected.value, found.value.float(), rtol=1e-2)

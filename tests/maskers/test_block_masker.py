@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flava_parts.facts import Grid
 from flava_parts.maskers.block import BlockMasker
+from flava_parts.maskers.specs import BlockMaskerSpec
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -121,3 +122,23 @@ def test_exact_masks_are_as_blocky_as_published_ones() -> None:
 
     assert abs(exact / published - 1) < 0.05
     assert scattered / published > 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.integers(1, 8),
+    columns=st.integers(1, 14),
+    total=st.sampled_from([1, 4, 10, 20]),
+    low=st.sampled_from([1, 2, 4, 8, 16]),
+    high=st.sampled_from([None, 16, 32]),
+    aspect=st.sampled_from([0.3, 0.8]),
+)
+def test_whether_a_grid_has_room(
+    rows: int, columns: int, total: int, low: int, high: int | None, aspect: float
+) -> None:
+    """What the spec says of a grid is what thousands of draws show: some patch is hidden now and then, or never any."""
+    grid = Grid(rows, columns)
+    spec = BlockMaskerSpec(total=min(total, grid.size), min_group=low, max_group=high, min_aspect=aspect)
+    masks = spec.build(grid=grid)(3000, seeded(0))
+
+    assert spec.hides_in(grid) == bool(masks.any())

@@ -15,7 +15,6 @@ from flava_parts.compose import compose
 from flava_parts.data.keyed import keyed_generator
 from flava_parts.data.loader import Batch, Batches
 from flava_parts.facts import Grid
-from flava_parts.interop.keys import peer_of
 from flava_parts.train.checkpoints.saving import Checkpoints
 from flava_parts.train.interruption import Interruption
 from flava_parts.train.loop import State, train
@@ -101,7 +100,7 @@ def test_the_curve_is_that_of_transformers(seed: int, tmp_path: Path) -> None:
         codes=16,
     )
     theirs = hugging_face(tiny, seed, torch.float32)
-    ours = tiny.ours(theirs.state_dict(), peer_of(theirs.state_dict()), torch.float32)
+    ours = tiny.ours(theirs.state_dict(), "transformers", torch.float32)
     batches, heard = recorded(), Heard()
     spec = PretrainTrainSpec(
         steps=STEPS, optimizer=AdamWSpec(learning_rate=RATE), schedule=ConstantSpec(), clip_norm=1.0

@@ -296,7 +296,7 @@ def test_a_loss_that_is_asked_for_says_what_it_lacks(asked: list[str], inputs: d
     ("name", "shape", "message"),
     [
         ("pixel_values", (4, 1, 6, 9), r"pixels should be \(B, 3, H, W\)"),
-        ("bool_masked_pos", (4, 5), r"masked should have one entry a patch, \(4, 6\)"),
+        ("bool_masked_pos", (4, 5), r"there are \(4, 6\) image labels but \(4, 5\) patches in the mask"),
         ("image_attention_mask", (4, 7), r"keep should have one entry a patch, \(4, 6\)"),
         ("mim_labels", (4, 5), r"there are \(4, 5\) image labels but \(4, 6\) patches"),
     ],

@@ -127,3 +127,18 @@ def test_gradients_agree_with_finite_differences(with_keys: bool) -> None:
         )[0]
 
     assert torch.autograd.gradcheck(output, layer.relative.distances.weight.detach().clone().requires_grad_())
+
+
+def test_positions_that_rows_share_are_laid_out_once() -> None:
+    """Nothing is kept for the backward pass that has a vector for each two tokens of each row."""
+    layer = attention(with_keys=True)
+    rows, kept = 16, [0]
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.untyped_storage().nbytes() // 8)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        layer(torch.randn(rows, LENGTH, WIDTH, dtype=torch.float64), positions=torch.arange(LENGTH)[None])
+
+    assert max(kept) < rows * LENGTH * LENGTH * WIDTH // HEADS

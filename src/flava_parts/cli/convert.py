@@ -63,7 +63,7 @@ def convert(
     if spec:
         from ..writing import to_yaml
 
-        print(to_yaml(stored.spec), end="")
+        print(stored.spec.model_dump_json(indent=2) + "\n" if as_json else to_yaml(stored.spec), end="")
         return
     if destination is None:
         raise InputError("convert needs a folder to write to, or one of --check and --spec")

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import InputError
 from .models import BatchSize, Device, Model, Progress, opened
+from .options import Plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,7 @@ def embed(
     ] = OnError.SKIP,
     batch_size: BatchSize = 256,
     device: Device = None,
+    plugins: Plugins = None,
 ) -> None:
     """Write a unit vector for each picture of a folder, and of those in it, or for each line of a file.
 
@@ -49,7 +51,7 @@ def embed(
         raise InputError(f"{out}: there is no folder {out.parent}; make it first")
     of_pictures = source.is_dir()
     names = _pictures(source) if of_pictures else _lines(source)
-    using, processor = opened(model, device)
+    using, processor = opened(model, device, plugins)
     with Progress() as progress, torch.inference_mode():
         place = next(using.parameters()).device
         if of_pictures:

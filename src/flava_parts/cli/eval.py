@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError
 from .models import BatchSize, Device, Model, Progress, opened
-from .options import Json
+from .options import Json, Plugins
 
 if TYPE_CHECKING:
     from ..data.sources.specs import SourceSpec
@@ -36,6 +36,7 @@ def zero_shot(
     ] = None,
     batch_size: BatchSize = 256,
     device: Device = None,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Put each picture into the class whose description it is nearest to; nothing is trained."""
@@ -48,7 +49,7 @@ def zero_shot(
     classes = source.classes
     options = {"templates": templates} if templates else {}
     evaluation = ZeroShot(source=source.build(), classes=classes, batch_size=batch_size, **options)
-    using, processor = opened(model, device)
+    using, processor = opened(model, device, plugins)
     with Progress() as progress:
         result = evaluation(using, processor, watch=progress)
     _tell(
@@ -69,6 +70,7 @@ def retrieval(
     ] = None,
     batch_size: BatchSize = 256,
     device: Device = None,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Find the captions of each picture among all, and the picture of each caption: recall at 1, 5 and 10."""
@@ -84,7 +86,7 @@ def retrieval(
         source = EmojiSpec(split="held_out").build()
         evaluation = Retrieval(source=source, batch_size=batch_size)
         pictures = texts = len(source)
-    using, processor = opened(model, device)
+    using, processor = opened(model, device, plugins)
     with Progress() as progress:
         result = evaluation(using, processor, watch=progress)
     _tell(
@@ -108,6 +110,7 @@ def probe(
     ] = None,
     batch_size: BatchSize = 256,
     device: Device = None,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Fit a linear classifier on the frozen image encoder by L-BFGS, and see what it gets right."""
@@ -126,7 +129,7 @@ def probe(
         c=c,
         batch_size=batch_size,
     )
-    using, processor = opened(model, device)
+    using, processor = opened(model, device, plugins)
     with Progress() as progress:
         result = evaluation(using, processor, watch=progress)
     _tell(

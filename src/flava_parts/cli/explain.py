@@ -44,8 +44,10 @@ def explain(
     from ..writing import to_yaml
 
     loaded = load(source, registry=registry_with(plugins), set=changes or [])
+    if isinstance(loaded.spec, FinetuneSpec) and (fit or gpus is not None):
+        raise InputError("--gpus and --fit plan a pretraining; this is the file of a fine-tuning")
     if full or isinstance(loaded.spec, FinetuneSpec):  # what that is made of, the pretrained model says
-        print(to_yaml(loaded.spec, loaded.origin), end="")
+        print(loaded.spec.model_dump_json(indent=2) + "\n" if as_json else to_yaml(loaded.spec, loaded.origin), end="")
         return
     from ..cost import cost
     from ..wiring import wire

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from .options import registry_with
 
 if TYPE_CHECKING:
     from ..inputs.processor import Processor
@@ -28,10 +29,11 @@ PAUSE = 10.0
 """Seconds between two plain lines."""
 
 
-def opened(source: str, device: str | None) -> tuple[FlavaForPreTraining, Processor]:
+def opened(source: str, device: str | None, plugins: list[str] | None) -> tuple[FlavaForPreTraining, Processor]:
     """A finished model on its device, in single precision, and its processor.
 
-    Raises InputError if there is none, there is no such device, or the model has no space that images and texts share.
+    ``plugins`` are those of the command line. Raises InputError if there is no such model or device, or the model has
+    no space that images and texts share.
     """
     import torch
 
@@ -44,12 +46,13 @@ def opened(source: str, device: str | None) -> tuple[FlavaForPreTraining, Proces
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"--device {place}: {reason}") from None
-    model = load_pretrained(source)
+    registry = registry_with(plugins)
+    model = load_pretrained(source, registry=registry)
     if not isinstance(model, FlavaForPreTraining):
         raise InputError(f"{source}: holds a {type(model).__name__} alone, not a model of images and texts")
     if not any(hasattr(loss, "embed_image") for loss in model.losses.values()):
         raise InputError(f"{source}: the model has no contrastive loss, so its images and texts share no space")
-    return model.to(place, torch.float32), load_processor(source)
+    return model.to(place, torch.float32), load_processor(source, registry=registry)
 
 
 class Progress:

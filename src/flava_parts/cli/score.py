@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .models import Device, Model, opened
-from .options import Json
+from .options import Json, Plugins
 from .tables import table
 
 
@@ -18,12 +18,13 @@ def score(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="What it may show.")],
     model: Model,
     device: Device = None,
+    plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Say how well each text fits a picture: cosine of the embeddings, and probability of a match. The best first."""
     import torch
 
-    using, processor = opened(model, device)
+    using, processor = opened(model, device, plugins)
     batch = processor(images=[picture], text=texts, padding=True)
     batch = {name: tensor.to(next(using.parameters()).device) for name, tensor in batch.items()}
     with torch.inference_mode():

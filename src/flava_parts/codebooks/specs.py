@@ -67,7 +67,7 @@ class DVAESpec(CodebookSpec):
     vocab_size: PositiveInt = 8192
     """Number of codes (V)."""
     freeze: bool = True
-    """Whether its weights are kept out of training."""
+    """Whether its weights are no parameters. They never learn: no gradient passes through a choice of codes."""
     weights: str | None = None
     """A safetensors file; or `random`, said aloud; if not given, they come with a checkpoint of the whole model."""
 

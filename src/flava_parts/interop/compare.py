@@ -43,8 +43,8 @@ def differences(source: Stored, other: Stored | None = None, *, seed: int = 0) -
 
     What this package reads from ``source`` is compared with what transformers, where it is installed, computes from
     ``other``, or from ``source`` itself if there is no other. Without transformers, or if ``other`` is not of its
-    layout, both are read by this package. Raises InputError if there is nothing to compare with, or the two are of
-    different shapes.
+    layout, both are read by this package. What only one of the two has is not compared. Raises InputError if there is
+    nothing to compare with, or the two are of different shapes.
     """
     peer = source if other is None else other
     by_transformers = peer.layout == "transformers" and find_spec("transformers") is not None
@@ -62,6 +62,12 @@ def differences(source: Stored, other: Stored | None = None, *, seed: int = 0) -
     with torch.no_grad():
         mine = _ours(load_stored(source).float(), batch)
         theirs = _transformers(peer, batch) if by_transformers else _ours(load_stored(peer).float(), batch)
+    for name in mine.keys() & theirs.keys():
+        shapes = tuple(mine[name].shape), tuple(theirs[name].shape)
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{source.place} and {peer.place} are models of different sizes: {name} is {shapes[0]} and {shapes[1]}"
+            )
     return [
         Difference(name, float((value - theirs[name]).abs().max()), float(theirs[name].abs().max()))
         for name, value in mine.items()

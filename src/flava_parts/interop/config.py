@@ -154,7 +154,10 @@ def spec_of_config(config: Mapping[str, Any]) -> FlavaSpec:
     )
     losses: dict[str, LossSpec] = {}
     codebook = None
-    if "FlavaModel" not in (config.get("architectures") or ()):
+    architectures = config.get("architectures") or ()
+    if not isinstance(architectures, Sequence):
+        raise InputError(f"architectures: should be a list of names, not {architectures!r}")
+    if "FlavaModel" not in architectures:
         codebook = _codebook_of_model(config, blocks, image.tokens.grid)
         for name, kind in HEADS.items():
             tower = {"mim": image, "mmm_image": image, "mlm": text, "mmm_text": text}.get(name)
@@ -176,7 +179,7 @@ def spec_of_config(config: Mapping[str, Any]) -> FlavaSpec:
         text_encoder=text,
         fusion=fusion,
         codebook=codebook,
-        image_masker=hideable if masks and hideable.total <= image.tokens.grid.size else None,
+        image_masker=hideable if masks and hideable.hides_in(image.tokens.grid) else None,
         text_masker=BertTokenMaskerSpec() if masks and text.vocab_size > _LAST_SPECIAL else None,
         pair_masker=FlavaSpec.model_fields["pair_masker"].default if masks else None,
         losses=losses,

@@ -228,13 +228,6 @@ def part_from_ours(state: Mapping[str, Value], slot: str) -> dict[str, Value]:
     return {name.removeprefix(root): value for name, value in whole.items() if name.startswith(root)}
 
 
-def peer_of(names: Iterable[str]) -> Peer | None:
-    """The peer that gives all these names to weights of this package, or None."""
-    weights = [name for name in names if not _COUNTERS.fullmatch(name)]
-    peers: tuple[Peer, ...] = ("transformers", "transformers_model", "torchmultimodal")
-    return next((peer for peer in peers if weights and all(our_name(name, peer) for name in weights)), None)
-
-
 ROOTS: Mapping[str, str] = {
     "image_encoder": "flava.image_model.",
     "text_encoder": "flava.text_model.",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..inputs.pretrained import TOKENIZER, WORDS, read_processor
@@ -60,23 +61,33 @@ def load_stored(stored: Stored, *, strict: bool = True) -> Any:
 
 @overload
 def load_part(
-    source: str | Path, slot: Literal["image_encoder"], *, revision: str | None = None
+    source: str | Path, slot: Literal["image_encoder"], *, revision: str | None = None, registry: Registry | None = None
 ) -> VisionTransformer: ...
 @overload
-def load_part(source: str | Path, slot: Literal["text_encoder"], *, revision: str | None = None) -> TextTransformer: ...
+def load_part(
+    source: str | Path, slot: Literal["text_encoder"], *, revision: str | None = None, registry: Registry | None = None
+) -> TextTransformer: ...
 @overload
-def load_part(source: str | Path, slot: Literal["fusion"], *, revision: str | None = None) -> FusionTransformer: ...
+def load_part(
+    source: str | Path, slot: Literal["fusion"], *, revision: str | None = None, registry: Registry | None = None
+) -> FusionTransformer: ...
 @overload
-def load_part(source: str | Path, slot: Literal["codebook"], *, revision: str | None = None) -> Codebook: ...
+def load_part(
+    source: str | Path, slot: Literal["codebook"], *, revision: str | None = None, registry: Registry | None = None
+) -> Codebook: ...
 @overload
-def load_part(source: str | Path, slot: str, *, revision: str | None = None) -> nn.Module: ...
-def load_part(source: str | Path, slot: str, *, revision: str | None = None) -> nn.Module:
+def load_part(
+    source: str | Path, slot: str, *, revision: str | None = None, registry: Registry | None = None
+) -> nn.Module: ...
+def load_part(
+    source: str | Path, slot: str, *, revision: str | None = None, registry: Registry | None = None
+) -> nn.Module:
     """One part of a source, ``image_encoder``, ``codebook``, ``losses.itm``, reading its tensors and no others.
 
     A fusion that was saved alone was given states that are projected already; its own projections are the identity.
     Raises InputError as `load_pretrained` does, and if there is no such part.
     """
-    stored, module = open_stored(source, revision).part(slot)
+    stored, module = open_stored(source, revision, registry).part(slot)
     part: nn.Module = _filled(module, stored, strict=True)
     return part
 
@@ -118,8 +129,16 @@ def _filled(module: nn.Module, stored: Stored, *, strict: bool) -> Any:
         warnings.warn(f"{stored.place}: does not fit: {'; '.join(faults)}", stacklevel=3)
         module = stored.compose("cpu")
     fitting = {name: value for name, value in tensors.items() if name not in unfit}
+    if faults:
+        module.to(_precision(fitting))
     module.load_state_dict(fitting, strict=not faults, assign=True)
     return module.eval()
+
+
+def _precision(tensors: Mapping[str, Tensor]) -> torch.dtype:
+    """What weights were saved in, for those that start anew; a codebook is in float32 whatever the rest is."""
+    of_weights = (value.dtype for name, value in tensors.items() if not name.startswith("codebook."))
+    return next((dtype for dtype in of_weights if dtype.is_floating_point), torch.float32)
 
 
 def _listed(faults: Collection[str]) -> str:

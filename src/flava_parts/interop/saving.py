@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, SpecError
 from ..inputs.pretrained import write_processor
 from ..inputs.processor import Processor
 from ..model import FlavaForPreTraining
@@ -23,6 +24,7 @@ from ..writing import to_yaml
 from .config import CONFIG, config_of_part, config_of_spec
 from .keys import from_ours, part_from_ours
 from .stored import self_contained
+from .torchmultimodal import without_counterpart
 
 Format = Literal["flava_parts", "hf", "torchmultimodal"]
 TORCH_FILE = "model.pt"
@@ -70,7 +72,7 @@ def save_part(model: FlavaForPreTraining, slot: str, folder: str | Path) -> None
         raise InputError(f"the {slot} has no weights yet; load a model that has them")
     tensors = part_from_ours(module.state_dict(), slot)
     config["dtype"] = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    with new_folder(folder) as unfinished:
+    with _written_to(folder) as unfinished:
         _write_transformers(tensors, config, unfinished)
 
 
@@ -85,7 +87,8 @@ def write_model(
     # Everything that can be refused is refused before anything is written.
     config = config_of_spec(architecture) if format == "hf" else None
     tensors = model.state_dict()
-    with new_folder(folder) as unfinished:
+    theirs = _for_torchmultimodal(architecture, tensors) if format == "torchmultimodal" else {}
+    with _written_to(folder) as unfinished:
         if processor is not None and format != "torchmultimodal":
             write_processor(processor, unfinished)
         if format == "flava_parts":
@@ -100,7 +103,28 @@ def write_model(
             named = from_ours(tensors, "transformers" if whole else "transformers_model")
             _write_transformers(named, config, unfinished)
         else:
-            torch.save(_apart(from_ours(tensors, "torchmultimodal")), unfinished / TORCH_FILE)
+            torch.save(_apart(theirs), unfinished / TORCH_FILE)
+
+
+def _for_torchmultimodal(spec: FlavaSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A model's tensors under its names. Raises SpecError, or InputError, if it has no such model."""
+    try:
+        named = from_ours(tensors, "torchmultimodal")
+    except KeyError as error:
+        raise InputError(f"{error.args[0]}: it has no such parts") from None
+    if problems := list(without_counterpart(spec, tensors)):
+        raise SpecError(problems)
+    return named
+
+
+@contextmanager
+def _written_to(folder: Path) -> Generator[Path]:
+    """`new_folder`, saying which folder cannot be written."""
+    try:
+        with new_folder(folder) as unfinished:
+            yield unfinished
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _new(folder: Path) -> Path:

@@ -226,8 +226,9 @@ def _of_transformers(place: str, folder: Path, files: Mapping[str, Tensor]) -> S
         part = part.model_copy(update={"pooler": any(name.startswith("pooler.") for name in tensors)})
     if slot == "fusion":
         # What transformers' multimodal model is given has been projected already.
+        dtype = next((value.dtype for value in tensors.values()), torch.float32)
         same = {
-            f"{modality}_projection.{name}": value
+            f"{modality}_projection.{name}": value.to(dtype)
             for modality in ("image", "text")
             for name, value in _identity(getattr(part, "width", 0)).items()
         }
@@ -281,8 +282,8 @@ def _masked_as_told(spec: FlavaSpec, folder: Path) -> FlavaSpec:
     if found is None or spec.codebook is None or mask_grid(found[1]) != spec.image_encoder.tokens.grid:
         return spec
     masker = BlockMaskerSpec(**{ours: getattr(found[1], theirs) for theirs, ours in BLOCK_ARGUMENTS.items()})
-    hideable = masker.total <= spec.image_encoder.tokens.grid.size
-    return spec.model_copy(update={"image_masker": masker if hideable else spec.image_masker})
+    hides = masker.hides_in(spec.image_encoder.tokens.grid)
+    return spec.model_copy(update={"image_masker": masker if hides else spec.image_masker})
 
 
 def _codebook_or_none(spec: FlavaSpec, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

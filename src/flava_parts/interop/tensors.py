@@ -18,7 +18,6 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from ..train.checkpoints.parts import TensorGroup
 
-WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 """Endings of files that torch writes."""

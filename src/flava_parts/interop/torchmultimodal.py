@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from ..codebooks.specs import DVAESpec
 from ..encoders.specs import TextTransformerSpec, ViTSpec
-from ..errors import InputError
+from ..errors import InputError, Problem
+from ..facts import pair
 from ..fusion.specs import FusionTransformerSpec
 from ..losses.specs import GlobalContrastiveSpec, ITMSpec, LossSpec, MIMSpec, MLMSpec, MMMImageSpec, MMMTextSpec
 from ..spec import FlavaSpec
+from ..wiring import parts_of
 
 HEAD_NORM_EPS = 1e-5
 """The epsilon of the prediction heads' layer norms, which is not that of the encoders."""
@@ -39,6 +41,35 @@ def spec_of_tensors(tensors: Mapping[str, Tensor], heads: int | None = None) -> 
     except (IndexError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"weights of unexpected shapes ({reason}); give the state dict of a whole model") from error
+
+
+def without_counterpart(spec: FlavaSpec, tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
+    """What a model with these weights computes otherwise than who reads torchmultimodal's files: they hold no config.
+
+    Raises InputError if they are not the weights of a whole model that it has.
+    """
+    read = spec_of_tensors(tensors, heads=1)
+    parts_read = dict(parts_of(read))
+    for loc, part in parts_of(spec):
+        if loc[0] in _MASKERS:
+            continue
+        theirs = parts_read.get(loc)
+        if type(theirs) is not type(part):
+            yield Problem(loc, f"torchmultimodal has no {part.type_name()} here")
+            continue
+        for field in sorted(type(part).model_fields.keys() - _UNSEEN):
+            mine, its = getattr(part, field), getattr(theirs, field)
+            if (pair(mine) != pair(its)) if field in ("image_size", "patch_size") else mine != its:
+                yield Problem((*loc, field), f"is {mine}, where torchmultimodal's files can only say {its}")
+
+
+_MASKERS = ("image_masker", "text_masker", "pair_masker")
+_UNSEEN = frozenset(
+    {"heads", "dropout", "attention_dropout", "pad_token_id", "mlp_width"}  # its constructors are given these
+    | {"init_std", "weight", "weights", "freeze", "chunk_size", "all_negative", "backprop"}  # of training
+    | {"logit_scale", "min_logit_scale", "max_logit_scale"}
+)
+"""Fields in which a model may differ from what is read off its weights."""
 
 
 class _Shapes(dict[str, tuple[int, ...]]):

@@ -53,9 +53,12 @@ class RelativePositions(nn.Module):
         """
         distance = at(positions, read)[:, :, None] - positions[:, None, :] + self.length - 1
         vectors = self.distances(distance)
-        bias = torch.einsum("bhid,bijd->bhij", query, vectors.expand(query.shape[0], -1, -1, -1))
+        of_pair = "bijd"
+        if len(vectors) == 1:  # the same in all rows, which expanding them would lay out once for each
+            vectors, of_pair = vectors[0], "ijd"
+        bias = torch.einsum(f"bhid,{of_pair}->bhij", query, vectors)
         if self.with_keys:
-            bias = bias + torch.einsum("bhjd,bijd->bhij", key, vectors.expand(key.shape[0], -1, -1, -1))
+            bias = bias + torch.einsum(f"bhjd,{of_pair}->bhij", key, vectors)
         return bias / math.sqrt(query.shape[-1])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -34,7 +34,7 @@ class Blank(TorchFunctionMode):
 
 
 @contextmanager
-def making_on(device: torch.device | str) -> Iterator[None]:
+def making_on(device: torch.device | str) -> Generator[None]:
     """Modules made in here have their weights on a device.
 
     On ``meta``, where there is nothing to draw, none is: torch would import its compiler for it, a second and 130 MB.

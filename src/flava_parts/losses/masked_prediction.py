@@ -89,5 +89,10 @@ class MaskedPrediction(nn.Module):
 
 
 def _total(logits: Tensor, labels: Tensor) -> Tensor:
-    """The sum () of the cross-entropies of logits (..., V) where there is a label (...)."""
+    """The sum () of the cross-entropies of logits (..., V) where there is a label (...).
+
+    Of halves in float32: over a few thousand labels it is more than the largest half, 65,504.
+    """
+    if logits.dtype == torch.float16:
+        logits = logits.float()
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="sum")

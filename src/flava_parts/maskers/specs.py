@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -93,6 +94,53 @@ class BlockMaskerSpec(ImageMaskerSpec):
         if self.max_aspect is None and self.min_aspect > 1:
             raise fault("min_aspect", f"{self.min_aspect} is above 1, so max_aspect has to be given")
         return self
+
+    def problems(self, wiring: Wiring) -> Iterable[Problem]:
+        yield from super().problems(wiring)
+        grid = wiring.image.grid
+        if not wiring.hides_patches:
+            return
+        if self.total <= grid.size and not self.hides_in(grid):
+            yield Problem(
+                ("min_group",),
+                f"no block of {self.min_group} patches or more is smaller than a grid of {grid} both ways, so that "
+                "nothing would be hidden; lower it, set exact: true, or use flava.random",
+            )
+        elif not self.exact and self.total < self.min_group:
+            yield Problem(
+                ("min_group",),
+                f"{self.min_group} is above total, {self.total}, so that some images have nothing hidden",
+                level="warning",
+            )
+
+    def hides_in(self, grid: Grid) -> bool:
+        """Whether a grid has enough patches, and room for some block that may be drawn."""
+        if self.exact or self.total > grid.size:
+            return self.total <= grid.size
+        most = min(self.total, self.max_group or self.total)
+        smallest, largest = sorted((self.min_group, most))
+        flattest, tallest = self.min_aspect, self.max_aspect or 1 / self.min_aspect
+
+        def drawn(height: int, width: int) -> bool:
+            # The sides that round to these are a rectangle in the plane of their logarithms, those that may be drawn a
+            # tilted one; two rectangles meet if they do so along the sides of both.
+            low_height, high_height, low_width, high_width = height - 0.5, height + 0.5, width - 0.5, width + 0.5
+            return (
+                low_height * low_width < largest
+                and high_height * high_width > smallest
+                and low_height / high_width < tallest
+                and high_height / low_width > flattest
+                and low_height < math.sqrt(largest * tallest)
+                and high_height > math.sqrt(smallest * flattest)
+                and low_width < math.sqrt(largest / flattest)
+                and high_width > math.sqrt(smallest / tallest)
+            )
+
+        return any(
+            height * width <= most and drawn(height, width)
+            for height in range(1, grid.rows)
+            for width in range(1, grid.columns)
+        )
 
     def build(self, *, grid: Grid) -> BlockMasker:
         from .block import BlockMasker
