@@ -76,6 +76,26 @@ def test_a_dead_worker_is_named(tmp_path: Path) -> None:
     assert children == set(multiprocessing.active_children())
 
 
+@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
+def test_the_end_of_a_worker_waits_for_the_next_batch(tmp_path: Path, start_method: str) -> None:
+    """It breaks into nothing that the run does meanwhile, and is told soon, long before the timeout: a worker of the
+    forkserver is no child of this process, so that no signal tells of its end."""
+    before = set(multiprocessing.active_children())
+    spec = data(workers=2, prefetch=1, start_method=start_method)
+    with loading(spec, tmp_path, steps=1000) as found:
+        found.batch(0)
+        worker, *_ = set(multiprocessing.active_children()) - before
+        os.kill(worker.pid, signal.SIGKILL)
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            torch.ones(10).sum()  # an update: where an error would come if torch told of it
+        with pytest.raises(WorkerError, match="a worker was killed by SIGKILL while "):
+            list(map(found.batch, range(1, 1000)))
+
+    assert time.monotonic() < until + 30
+    assert before == set(multiprocessing.active_children())
+
+
 def test_workers_leave_signals_to_the_run(tmp_path: Path) -> None:
     """What stops a run may reach every process of its group; the workers go on, and end with the context."""
     before = set(multiprocessing.active_children())

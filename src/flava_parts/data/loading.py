@@ -10,9 +10,10 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -27,6 +28,14 @@ from .loader import Batch
 from .reader import Reader
 from .rows import Row
 from .specs import ReadSpec
+
+
+LOOKED_AFTER = 1.0
+"""Seconds that a batch is waited for before it is seen whether all workers live: those of a forkserver are no children,
+so that nobody tells of their end."""
+
+TIMED_OUT = "timed out"
+"""What torch says when that time is over."""
 
 
 class WorkerError(FlavaPartsError):
@@ -158,27 +167,36 @@ class _Pool:
             num_workers=data.workers,
             prefetch_factor=data.prefetch,
             multiprocessing_context=data.start_method,
-            timeout=data.timeout,
+            timeout=min(data.timeout, LOOKED_AFTER),
             worker_init_fn=partial(_begin, os.getpid(), data.start_method == "spawn"),
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # else its seeds come from the global one
         )
         if data.start_method == "forkserver":
             forkserver.ensure_running()  # it lives on, and all that is ever started by it would hold signals back too
-        with _signals_held_back():
+        with _signals_held_back(), _children_left_alone():
             self._iterator = iter(loader)
         self._processes = [process for process in multiprocessing.active_children() if process not in before]
 
     def next(self, step: int) -> Batch:
-        try:
-            batch: Batch | FlavaPartsError = next(self._iterator)
-        except RuntimeError as error:
-            message = self._blame(step, error)
-            self.close()
-            raise WorkerError(message) from error
-        if isinstance(batch, FlavaPartsError):
-            raise batch
-        return batch
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                batch: Batch | FlavaPartsError = next(self._iterator)
+            except (RuntimeError, OSError, EOFError) as error:  # with a worker, a pipe or the memory of a batch may break
+                late = TIMED_OUT in str(error)
+                if late and time.monotonic() < until and all(process.is_alive() for process in self._processes):
+                    continue
+                if not late:  # what broke may be known before the end of who broke it
+                    ended = wait([process.sentinel for process in self._processes], timeout=LOOKED_AFTER)
+                    for process in self._processes:
+                        process.join(LOOKED_AFTER if process.sentinel in ended else 0)
+                message = self._blame(step, error)
+                self.close()
+                raise WorkerError(message) from error
+            if isinstance(batch, FlavaPartsError):
+                raise batch
+            return batch
 
     def close(self) -> None:
         """End all workers; those that do not end on their own are killed."""
@@ -189,7 +207,7 @@ class _Pool:
                 process.kill()
             process.join()
 
-    def _blame(self, step: int, error: RuntimeError) -> str:
+    def _blame(self, step: int, error: Exception) -> str:
         """Who ended or is late, and what it was reading."""
         dead = {process.pid: process for process in self._processes if not process.is_alive()}
         for process, at, row in self._places.rows():
@@ -204,7 +222,7 @@ class _Pool:
                     f"data: no batch came for {self._timeout:g} s (data.timeout); a worker is still reading "
                     f"{self._batches.reader.place(row)}, for update {at + 1}"
                 )
-        return f"data: no batch came for update {step + 1}: {str(error).splitlines()[0]}"
+        return f"data: no batch came for update {step + 1}: {(str(error) or repr(error)).splitlines()[0]}"
 
 
 def _end(process: BaseProcess) -> str:
@@ -224,6 +242,20 @@ def _signals_held_back() -> Generator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _children_left_alone() -> Generator[None]:
+    """torch would have the end of a worker raise an error wherever the main thread is, in the midst of an update too.
+    It is noticed soon enough when the next batch is asked for."""
+    if current_thread() is not main_thread():  # where signals do not arrive
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _begin(main: int, is_child: bool, worker: int) -> None:
