@@ -20,7 +20,8 @@ def bad(sample: int, reason: str = "truncated") -> BadSample:
 
 
 def batch(*found: BadSample, rows: int = 10) -> Batch:
-    return Batch("pairs", None, {"input_ids": torch.zeros(rows, 2)}, {}, found)
+    names = tuple(map(str, range(rows)))
+    return Batch("pairs", None, {"input_ids": torch.zeros(2, 2)}, {}, found, names)  # several texts may share a row
 
 
 def told(path: Path) -> list[tuple[int, str]]:

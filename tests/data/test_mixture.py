@@ -56,3 +56,23 @@ def test_the_order_is_mixed_and_follows_the_seed() -> None:
 
 def test_one_stream_takes_every_step() -> None:
     assert Turn("only", 123_456) == Mixture(ratios={"only": 0.3}, key=(0,)).turn(123_456)
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=150))
+def test_shares_are_as_near_as_whole_turns_come(ratios: list[float]) -> None:
+    """However many streams there are: sixty equal ones get 16 or 17 turns of a thousand each."""
+    mixture = Mixture(ratios={str(number): ratio for number, ratio in enumerate(ratios)}, key=(0,))
+    turns = max(ROUND, 10 * len(ratios))
+    shares = list(mixture.had(turns).values())
+    quotas = [turns * ratio / sum(ratios) for ratio in ratios]
+
+    assert turns == sum(shares)
+    assert min(shares) >= 1
+    if min(quotas) >= 1:
+        assert all(abs(share - quota) <= 1 for share, quota in zip(shares, quotas, strict=True))
+
+
+def test_equal_streams_have_equal_shares() -> None:
+    shares = Mixture(ratios=dict.fromkeys(map(str, range(60)), 1.0), key=(0,)).had(ROUND)
+
+    assert {16, 17} == set(shares.values())

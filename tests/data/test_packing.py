@@ -82,3 +82,11 @@ def test_the_loss_is_that_of_rows_of_their_own(lengths: list[int], seed: int) ->
 def test_a_text_that_is_too_long_is_told() -> None:
     with pytest.raises(ValueError, match="a text of 9 tokens does not fit into rows of 8"):
         pack(texts([9, 2]), length=8)
+
+
+def test_rows_are_of_a_multiple() -> None:
+    """What is filled up so is padding like any other."""
+    packed = pack(texts([5, 4, 9, 3, 2], seed=0), length=32, multiple=16)
+
+    assert (1, 32) == packed["input_ids"].shape
+    assert 23 == int(packed["attention_mask"].diagonal(dim1=1, dim2=2).sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import typer
 
@@ -52,6 +53,8 @@ def app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line. Exits with 0 when done, 1 when that failed, 2 when the input was wrong."""
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be UTF-8, and are to be told all the same
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()()
     except FlavaPartsError as error:

@@ -50,7 +50,7 @@ class BadSamples:
                 file.writelines(json.dumps({"step": step + 1} | bad._asdict()) + "\n" for bad in fresh)
             self._known |= dict.fromkeys(fresh if self._once else ())
         reasons = Counter(bad.reason for bad in batch.bad)
-        self._last.append((len(next(iter(batch.tensors.values()))), reasons))
+        self._last.append((len(batch.samples), reasons))
         self._samples += self._last[-1][0]
         self._reasons += reasons
         while self._samples - self._last[0][0] >= self._limits.last:

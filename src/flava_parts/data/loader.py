@@ -192,7 +192,7 @@ class Batches:
             if masked is not None:
                 tensors |= {"input_ids_masked": masked.ids, "mlm_labels": masked.labels}
             if group.packed:
-                tensors = pack(tensors, length=self._tokenizer.length)
+                tensors = pack(tensors, length=self._tokenizer.length, multiple=self._data.pad_multiple)
             real = tensors["attention_mask"].diagonal(dim1=1, dim2=2) if group.packed else tensors["attention_mask"]
             metrics["padding"] = 1 - float(real.float().mean())
         if group.use != "texts":

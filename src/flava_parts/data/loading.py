@@ -29,7 +29,6 @@ from .reader import Reader
 from .rows import Row
 from .specs import ReadSpec
 
-
 LOOKED_AFTER = 1.0
 """Seconds that a batch is waited for before it is seen whether all workers live: those of a forkserver are no children,
 so that nobody tells of their end."""
@@ -183,7 +182,7 @@ class _Pool:
         while True:
             try:
                 batch: Batch | FlavaPartsError = next(self._iterator)
-            except (RuntimeError, OSError, EOFError) as error:  # with a worker, a pipe or the memory of a batch may break
+            except (RuntimeError, OSError, EOFError) as error:  # a pipe may break with a worker
                 late = TIMED_OUT in str(error)
                 if late and time.monotonic() < until and all(process.is_alive() for process in self._processes):
                     continue

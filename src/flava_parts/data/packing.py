@@ -11,9 +11,10 @@ PADDING = {"mlm_labels": -100, "special_tokens_mask": 1}
 """What stands where a row is filled up; 0 for all others."""
 
 
-def pack(texts: Mapping[str, Tensor], *, length: int) -> dict[str, Tensor]:
-    """Texts (B, L), each a row, to rows (R, N) of one or more whole texts, N at most ``length``.
+def pack(texts: Mapping[str, Tensor], *, length: int, multiple: int = 1) -> dict[str, Tensor]:
+    """Texts (B, L), each a row, to rows (R, N) of one or more whole texts.
 
+    N is at most ``length``, and rounded up to a whole ``multiple``, which divides ``length``.
     ``attention_mask`` (B, L) says where each text ends, and every other tensor has one entry a token. What comes back
     has an ``attention_mask`` (R, N, N), by which a word attends to its own text alone, and ``position_ids`` (R, N) that
     restart with each text: a text's states are those it would have in a row of its own. The longest texts are placed
@@ -23,7 +24,8 @@ def pack(texts: Mapping[str, Tensor], *, length: int) -> dict[str, Tensor]:
     if max(lengths) > length:
         raise ValueError(f"a text of {max(lengths)} tokens does not fit into rows of {length}")
     rows = _first_fit(lengths, length)
-    width = max(sum(lengths[text] for text in row) for row in rows)
+    longest = max(sum(lengths[text] for text in row) for row in rows)
+    width = min(length, -(-longest // multiple) * multiple)
     given = {name: tensor for name, tensor in texts.items() if name not in ("attention_mask", "position_ids")}
     packed = {name: tensor.new_full((len(rows), width), PADDING.get(name, 0)) for name, tensor in given.items()}
     positions = torch.zeros(len(rows), width, dtype=torch.long)

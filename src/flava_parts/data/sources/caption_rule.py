@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -37,11 +38,11 @@ class CaptionRule:
         """The captions of a row, whose cells are texts or lists of texts.
 
         Raises UnusableError: ``filtered`` if the row is not wanted, ``few-words`` if its captions are too short,
-        ``empty-caption`` if there are none, though there are columns for them.
+        ``empty-caption`` if there are none, though there are columns for them, ``bad-utf-8`` as `check_characters`.
         """
         for column, wanted in self.where.items():
-            if str(row.get(column)) != wanted:
-                raise UnusableError(f"{column} is {row.get(column)!r}, not {wanted!r}", "filtered")
+            if (found := _spelt(row.get(column))) != wanted:
+                raise UnusableError(f"{column} is {found}, not {wanted}", "filtered")
         if not self.columns:
             return ()
         short = False
@@ -49,11 +50,26 @@ class CaptionRule:
             found = [text for text in _texts(row.get(column)) if text.strip()]
             kept = [text for text in found if len(text.split()) >= self.min_words] if self.min_words else found
             if kept:
+                check_characters(kept, column)
                 return tuple(dict.fromkeys(kept))
             short = short or bool(found)
         if short:
             raise UnusableError(f"has no caption of at least {self.min_words} words", "few-words")
         raise UnusableError(f"{' and '.join(self.columns)}: empty", "empty-caption")
+
+
+def check_characters(texts: Sequence[str], place: str) -> None:
+    """Raise UnusableError, ``bad-utf-8``, for a text with half a character: JSON can say it, but it is no UTF-8."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UnusableError(f"{place}: half a character, {text[error.start]!r}", "bad-utf-8") from None
+
+
+def _spelt(cell: Any) -> str:
+    """A cell as a table's file spells it: JSON's true, false and null, whatever Python calls them."""
+    return json.dumps(cell) if cell is None or isinstance(cell, bool) else str(cell)
 
 
 def _texts(cell: Any) -> Sequence[str]:

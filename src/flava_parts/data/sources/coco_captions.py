@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import InputError
 from .byte_file import ByteFile
-from .caption_rule import UnusableError
+from .caption_rule import UnusableError, check_characters
 from .folder import picture_in
 from .record import Record, Records
 from .strings import Strings
@@ -76,6 +76,7 @@ class CocoCaptions(Records):
         captions = [text for text in (self._captions[number].strip() for number in range(start, stop)) if text]
         if not captions:
             raise UnusableError("its captions are empty", "empty-caption")
+        check_characters(captions, "caption")
         return tuple(dict.fromkeys(captions))
 
 

@@ -166,7 +166,7 @@ class RowsSpec(SourceSpec):
     min_words: NonNegativeInt = 0
     """Captions of fewer words do not count, and rows without another are left out (the paper's YFCC: 3)."""
     where: dict[str, str] = {}
-    """The values that columns must have, such as `{language: en}`; other rows are left out."""
+    """The values that columns must have, such as `{language: en}` or `{ok: "true"}`; other rows are left out."""
 
     @model_validator(mode="after")
     def _holds_something(self) -> RowsSpec:

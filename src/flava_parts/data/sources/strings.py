@@ -13,7 +13,8 @@ class Strings:
     """N strings as one run of UTF-8 bytes and the N places where each ends: 8 bytes a string beside its own.
 
     A Python list of as many would take 60 bytes more for each, and each forked process a copy of it all: counting
-    references writes to every string. File names that are no UTF-8 come back as they went in.
+    references writes to every string. What is no UTF-8, as in names of files or JSON's halves of characters, comes back
+    as it went in.
     """
 
     def __init__(self, content: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
@@ -25,7 +26,7 @@ class Strings:
         """The strings, packed one by one."""
         content, ends = bytearray(), array("q")
         for string in strings:
-            content += string.encode("utf-8", "surrogateescape")
+            content += string.encode("utf-8", "surrogatepass")
             ends.append(len(content))
         return cls(np.frombuffer(bytes(content), dtype=np.uint8), np.array(ends, dtype=np.int64))
 
@@ -34,7 +35,7 @@ class Strings:
 
     def __getitem__(self, index: int) -> str:
         start = self.ends.item(index - 1) if index else 0
-        return self.content[start : self.ends.item(index)].tobytes().decode("utf-8", "surrogateescape")
+        return self.content[start : self.ends.item(index)].tobytes().decode("utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))
