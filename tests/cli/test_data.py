@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bad_pictures import BAD, encoded, gradient
 from conftest import Run
+from limits import file_size_limit
 from PIL import Image
 from tars import write_tar
 
@@ -139,6 +140,21 @@ def test_preview_draws_pictures_captions_and_faults(run: Run, folder: Path) -> N
     )
 
 
+def test_a_preview_is_whole_or_what_it_was(run: Run, folder: Path) -> None:
+    """A folder instead of a file, a full disk: one line each, and nothing else is left behind."""
+    (folder / "p.png").write_bytes(b"before")
+    files = sorted(folder.iterdir())
+    for out in (".", str(folder)):
+        assert (2, "", f"{out}: is a folder; name the PNG file to write\n") == run(
+            "data", "preview", "source.yaml", "--out", out
+        )
+    with file_size_limit(8192):
+        code, _, said = run("data", "preview", "source.yaml", "--out", "p.png")
+
+    assert (2, "p.png: cannot be written (File too large)\n") == (code, said)
+    assert (files, b"before") == (sorted(folder.iterdir()), (folder / "p.png").read_bytes())
+
+
 def test_pack_writes_what_was_there(run: Run, folder: Path) -> None:
     """Every good sample, its picture byte by byte and all its captions; what was left out is counted."""
     code, printed, said = run("data", "pack", "source.yaml", "--out", "packed")
@@ -180,6 +196,11 @@ def test_pack_takes_a_stream_of_a_run(run: Run, tmp_path: Path) -> None:
             "f.yaml:1:10: source: no source named 'flava.tabel'; did you mean 'flava.table'?",
         ),
         ("source: {type: flava.table, file: x}", (), "f.yaml:1:1: source.folder: is missing and has no default"),
+        (
+            "source: {type: flava.table, file: x.jsonl, folder: ., picture: '{id:03d}.jpg'}",
+            (),
+            "f.yaml:1:64: source.picture: a column in a pattern is written {name}, or {name:03} to fill up with zeros",
+        ),
         ("source: {type: flava.glosses}", ("--stream", "x"), "names a source and has no streams; leave the option out"),
         ("source: {type: flava.table, file: x.csv, folder: .}", (), "x.csv: cannot be read or written (No such file"),
     ],

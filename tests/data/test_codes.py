@@ -10,6 +10,7 @@ import pytest
 import torch
 from data.made_up import MadeUpSpec
 from data.test_loader import MODEL
+from limits import file_size_limit
 
 from flava_parts.codebooks.codebook import Codebook
 from flava_parts.data.codes import FACTS, source_name
@@ -101,14 +102,16 @@ def test_stored_codes_are_those_that_the_codebook_gives(stored, codebook) -> Non
 
 
 def test_codes_are_small_and_mapped(stored) -> None:
-    """One byte a code where the vocabulary allows it; equal sources are stored once; bad samples are counted."""
+    """One byte a code where the vocabulary allows it; equal sources are stored once; bad samples are listed."""
     folder, crops = stored
     files = sorted(path.name for path in folder.iterdir())
     array = np.load(folder / f"{source_name(SOURCE)}.npy", mmap_mode="r", allow_pickle=False)
 
     assert [FACTS, f"{source_name(SOURCE)}.npy"] == files
     assert ((70, max(crops, 1), 16), np.uint8) == (array.shape, array.dtype)
-    assert {source_name(SOURCE): {"samples": 70, "bad": 7}} == json.loads((folder / FACTS).read_text())["sources"]
+    assert {source_name(SOURCE): {"samples": 70, "bad": [1, 11, 21, 31, 41, 51, 61]}} == json.loads(
+        (folder / FACTS).read_text()
+    )["sources"]
 
 
 def test_another_codebook_is_named(stored, codebook) -> None:
@@ -142,6 +145,44 @@ def test_other_data_are_named(stored, codebook, tmp_path) -> None:
         InputError, match=r"holds codes of 71 samples, but the source of data\.streams\.pairs has 70 now"
     ):
         batches(folder).check_codes(codebook)
+
+
+@pytest.mark.parametrize("said", ["which", "how many", "none"])
+def test_what_had_no_codes_is_not_trained_on(codebook, tmp_path, monkeypatch, said: str) -> None:
+    """A picture that is mended after the codes were made; also where an older folder only counts the bad ones.
+
+    Pictures whose codes are truly all zero are good where nothing was bad.
+    """
+    folder = write(tmp_path / "c", codebook, 2)
+    facts = json.loads((folder / FACTS).read_text())
+    facts["sources"][source_name(SOURCE)]["bad"] = {"which": [1, 11, 21, 31, 41, 51, 61], "how many": 7, "none": 0}[
+        said
+    ]
+    (folder / FACTS).write_text(json.dumps(facts))
+    read = batches(folder)
+    read.check_codes(codebook)
+    before = [read.batch(step) for step in range(10)]
+    monkeypatch.setattr("data.made_up.MadeUp.is_bad", lambda self, index: False)
+
+    assert all(batch.tensors["mim_labels"].any(dim=1).all() for batch in before if batch.stream != "texts")
+    if said == "none":
+        assert 10 == len([read.batch(step) for step in range(10)])
+        return
+    with pytest.raises(
+        InputError, match=r"holds no codes of sample \d*1 of the source of data\.streams\.\w+, which .*anew"
+    ):
+        [read.batch(step) for step in range(10)]
+
+
+def test_a_place_that_cannot_be_written_is_named(codebook, tmp_path) -> None:
+    """A file instead of a folder; a disk that is full."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"/file: cannot be read or written \(File exists\)"):
+        write(tmp_path / "file", codebook, 0)
+    with file_size_limit(100), pytest.raises(InputError, match=r"\.npy: cannot be written \(File too large\)"):
+        write(tmp_path / "full", codebook, 0)
+    assert not (tmp_path / "full" / FACTS).exists()
+    write(tmp_path / "full", codebook, 0)
 
 
 def test_what_is_no_folder_of_codes_is_one_line(codebook, tmp_path) -> None:

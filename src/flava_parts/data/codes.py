@@ -28,6 +28,14 @@ FACTS = "codes.json"
 """Says what the codes in a folder are of."""
 
 
+class _SourceFacts(Spec):
+    """What stands in `codes.json` of one source."""
+
+    samples: NonNegativeInt
+    bad: list[NonNegativeInt] | NonNegativeInt
+    """The samples that could not be used and have no codes; older folders say only how many."""
+
+
 class _Facts(Spec):
     """What stands in `codes.json`."""
 
@@ -36,7 +44,7 @@ class _Facts(Spec):
     crops: NonNegativeInt
     seed: NonNegativeInt
     crop: dict[str, Any]
-    sources: dict[str, dict[str, int]]
+    sources: dict[str, _SourceFacts]
 
 
 class Stored(NamedTuple):
@@ -59,7 +67,7 @@ class Codes:
         self._facts = _facts(self._folder)
         self._crops, self._seed = self._facts.crops, self._facts.seed
         self._names = {stream: source_name(source) for stream, source in sources.items()}
-        self._sources = dict(sources)
+        self._lacking = {name: _lacking(facts) for name, facts in self._facts.sources.items()}
         self._arrays: dict[str, NDArray[Any]] = {}
 
     def check(self, codebook: Codebook, views: Views, sizes: Mapping[str, int], streams: Sequence[str]) -> None:
@@ -75,20 +83,25 @@ class Codes:
                 "make them anew with `flava-parts data tokenize`, or leave data.codes out"
             )
         for stream in streams:
-            count = self._facts.sources.get(self._names[stream], {}).get("samples")
-            if count is None:
+            facts = self._facts.sources.get(self._names[stream])
+            if facts is None:
                 raise InputError(
                     f"{self._folder}: holds no codes of the source of data.streams.{stream}; "
                     "make them with `flava-parts data tokenize`"
                 )
-            if count != sizes[stream]:
+            if facts.samples != sizes[stream]:
                 raise InputError(
-                    f"{self._folder}: holds codes of {count} samples, but the source of data.streams.{stream} "
+                    f"{self._folder}: holds codes of {facts.samples} samples, but the source of data.streams.{stream} "
                     f"has {sizes[stream]} now; make them anew with `flava-parts data tokenize`"
                 )
 
     def of(self, rows: Sequence[Row], lots: NDArray[np.float64]) -> Stored:
-        """The codes of rows, of one stored crop each, which the row's lot (from 0 up to 1) chooses."""
+        """The codes of rows, of one stored crop each, which the row's lot (from 0 up to 1) chooses.
+
+        Raises InputError for a sample that could not be used when the codes were made, but can be now.
+        """
+        for row in rows:
+            self._check_made(row)
         crops = (lots * max(self._crops, 1)).astype(np.int64)
         names = [self._names[row.stream] for row in rows]
         codes = np.stack(
@@ -99,6 +112,15 @@ class Codes:
             sources, indices = np.array([(name_number(n), row.sample) for n, row in zip(names, rows, strict=True)]).T
             draws = torch.from_numpy(crop_draws(self._seed, sources, indices, crops))
         return Stored(torch.from_numpy(codes.astype(np.int64)), draws)
+
+    def _check_made(self, row: Row) -> None:
+        name = self._names[row.stream]
+        lacking = self._lacking.get(name, frozenset())
+        if (row.sample in lacking) if lacking is not None else not self._array(name)[row.sample].any():
+            raise InputError(
+                f"{self._folder}: holds no codes of sample {row.sample} of the source of data.streams.{row.stream}, "
+                "which could not be used when they were made; make them anew with `flava-parts data tokenize`"
+            )
 
     def _array(self, name: str) -> NDArray[Any]:
         if name not in self._arrays:
@@ -138,6 +160,13 @@ def crop_draws(
 ) -> NDArray[np.float64]:
     """The (N, 5) numbers that say what a stored crop of each sample is; ``sources`` are the numbers of their names."""
     return keyed_uniform((seed, "stored"), sources, indices, crops, count=5)
+
+
+def _lacking(facts: _SourceFacts) -> frozenset[int] | None:
+    """The samples without codes; None if it is not said which, so that they are told by their zeros."""
+    if isinstance(facts.bad, list):
+        return frozenset(facts.bad)
+    return None if facts.bad else frozenset()
 
 
 def _facts(folder: Path) -> _Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -133,6 +134,108 @@ def test_pictures_may_lie_in_a_folder(tmp_path: Path) -> None:
         with pytest.raises(BadSampleError) as caught:
             Parquet(files=path, **options).record(index)
         assert reason == caught.value.reason
+
+
+def with_bad_cells(kind: str, folder: Path, **options: Any) -> Records:
+    """Four rows: the second has a caption that is no UTF-8, the third a day that no calendar has."""
+    from pyarrow import parquet as files
+
+    captions = pyarrow.array([b"caption 0", b"caf\xe9 au lait", b"caption 2", b"caption 3"]).view(pyarrow.string())
+    days = pyarrow.array([0, 0, 2**31 - 1, 0], pyarrow.int32()).view(pyarrow.date32())
+    table = pyarrow.table({"caption": captions, "day": days})
+    if kind == "parquet":
+        files.write_table(table, folder / "a.parquet")
+        return Parquet(files=f"{folder}/a.parquet", picture=None, **options)
+    pytest.importorskip("datasets").Dataset(table).save_to_disk(folder / "saved")
+    return HFDataset(folder=f"{folder}/saved", picture=None, **options)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "hf_dataset"])
+def test_a_bad_cell_spoils_its_row_alone(tmp_path: Path, kind: str) -> None:
+    """It is a bad sample, also where rows are left out; those beside it are good, and of known length."""
+    plain = with_bad_cells(kind, tmp_path)
+    filtered = with_bad_cells(kind, tmp_path, min_words=2, where={"day": "1970-01-01"})
+
+    assert [9, 0, 9, 9] == [plain.text_length(index) for index in range(4)]
+    assert [9, 0, 0, 9] == [filtered.text_length(index) for index in range(4)]
+    assert "caption 2" == plain.sample(2).text
+    for source, index, reason, message in (
+        (plain, 1, "bad-utf-8", "caption: is not UTF-8"),
+        (filtered, 1, "bad-utf-8", "caption: is not UTF-8"),
+        (filtered, 2, "damaged", "day: cannot be read"),
+    ):
+        with pytest.raises(BadSampleError, match=message) as caught:
+            source.sample(index)
+        assert (str(index), reason) == (caught.value.key, caught.value.reason)
+
+
+def damaged(path: Path, generator: np.random.Generator) -> None:
+    """Change up to three of the first bytes of a column of the second of three row groups."""
+    from pyarrow import parquet as files
+
+    table = pyarrow.table({"caption": [f"caption of number {i}" for i in range(12)], "lang": ["en"] * 12})
+    files.write_table(table, path, row_group_size=4, compression=generator.choice(["none", "snappy", "zstd"]))
+    column = files.ParquetFile(path).metadata.row_group(1).column(int(generator.integers(2)))
+    content = bytearray(path.read_bytes())
+    for place in generator.integers(0, min(column.total_compressed_size, 60), 3):
+        content[(column.dictionary_page_offset or column.data_page_offset) + place] = generator.integers(256)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("options", [{}, {"min_words": 2}, {"min_words": 2, "where": {"lang": "en"}}])
+def test_damaged_row_groups_are_bad_samples(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Each told in one line, where the others are read as they are, whatever is wrong with its bytes."""
+    generator, errors = np.random.default_rng(0), list[BadSampleError]()
+    for _ in range(200):
+        damaged(tmp_path / "a.parquet", generator)
+        source = Parquet(files=f"{tmp_path}/a.parquet", picture=None, **options)
+        found: dict[str, str | None] = {}
+        for index in range(len(source)):
+            source.text_length(index)
+            try:
+                sample = source.sample(index)
+                found[sample.key] = sample.text
+            except BadSampleError as error:
+                errors.append(error)
+        assert {str(i): f"caption of number {i}" for i in (0, 3, 8, 11)}.items() <= found.items()
+
+    assert {"damaged", "bad-utf-8"} == {error.reason for error in errors}
+    assert {"4", "5", "6", "7"} == {error.key for error in errors}
+    assert all(str(error).isprintable() for error in errors)
+
+
+def test_a_row_group_with_other_rows_is_damaged(tmp_path: Path) -> None:
+    """As where a file was written anew since the source was built."""
+    from pyarrow import parquet as files
+
+    path = tmp_path / "a.parquet"
+    files.write_table(pyarrow.table({"caption": ["one", "two", "three", "four"]}), path)
+    sent = pickle.dumps(Parquet(files=str(path), picture=None))
+    files.write_table(pyarrow.table({"caption": ["five", "six"]}), path)
+    source = pickle.loads(sent)
+
+    assert [0] * 4 == [source.text_length(index) for index in range(4)]
+    for index in range(4):
+        with pytest.raises(BadSampleError, match="its row group has 2 rows instead of 4") as caught:
+            source.sample(index)
+        assert "damaged" == caught.value.reason
+
+
+def test_no_more_than_so_many_files_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those that were closed are opened again."""
+    from pyarrow import parquet as files
+
+    monkeypatch.setattr("flava_parts.data.sources.opened.OPENED", 2)
+    for number in range(5):
+        files.write_table(pyarrow.table({"caption": [f"text {number}"]}), tmp_path / f"{number}.parquet")
+    before = len(os.listdir("/proc/self/fd"))
+    source = Parquet(files=f"{tmp_path}/*.parquet", picture=None)
+
+    assert [f"text {index}" for index in (*range(5), 0, 3)] == [
+        source.sample(index).text for index in (*range(5), 0, 3)
+    ]
+    assert before + 2 == len(os.listdir("/proc/self/fd"))
+    assert "text 4" == pickle.loads(pickle.dumps(source)).sample(4).text
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,16 @@ def test_too_many_files_are_a_slip_of_the_pen(pattern: str) -> None:
         files_of(pattern)
 
 
+@pytest.mark.parametrize("pattern", ["x{a,{b,c}}.tar", "{{a,b},c}", "{a{0..3},b}"])
+def test_braces_within_braces_are_refused(pattern: str) -> None:
+    """Rather than taken for files that have braces in their names; one brace alone is such a name."""
+    with pytest.raises(InputError, match=r"has braces within braces; write them as one, such as \{a,b,c\}") as caught:
+        files_of(pattern)
+
+    assert str(caught.value).startswith(f"{pattern}: ")
+    assert ["{xa", "{xb"] == files_of("{x{a,b}")
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
 def test_packed_strings_come_back(strings: list[str]) -> None:
     """Also names of files that are no UTF-8."""

@@ -15,12 +15,12 @@ import torch
 from bad_pictures import encoded, gradient
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import file_size_limit
 from PIL import Image
 from tars import write_tar
 
 from flava_parts.data.sources.bad_sample import BadSampleError
 from flava_parts.data.sources.emoji import Emoji
-from flava_parts.data.sources.sample import Sample
 from flava_parts.data.sources.shard import Shard
 from flava_parts.data.sources.shard_index import SUFFIX, ShardIndex, write_index
 from flava_parts.data.sources.shard_writer import write_shards
@@ -116,6 +116,9 @@ def test_what_is_asked_for_is_what_is_provided(tmp_path: Path) -> None:
         ({"1.png": PICTURE, "1.json": b'{"captions": 7}'}, "empty-caption", "json.captions and txt: empty"),
         ({"1.png": b"", "1.txt": b"text"}, "empty-file", "not the beginning of a JPEG, PNG or WebP picture"),
         ({"1.png": PICTURE, "1.txt": b"a", "1.cls": b"cat"}, "bad-label", "its .cls is b'cat', not a number"),
+        ({"1.png": PICTURE, "1.txt": b"a", "1.cls": b" "}, "bad-label", "its .cls is b' ', not a number"),
+        ({"1.png": PICTURE, "1.txt": b"a", "1.cls": b"0 1"}, "bad-label", "its .cls is 1, but labels are 0 to 0"),
+        ({"1.png": PICTURE, "1.txt": b"a", "1.cls": b"-1"}, "bad-label", "its .cls is -1, but labels are 0 to 0"),
     ],
 )
 def test_bad_samples_are_counted_by_reason(tmp_path: Path, members, reason: str, message: str) -> None:
@@ -218,6 +221,20 @@ def test_refused_members_are_counted_in_the_index(tmp_path: Path) -> None:
     assert "one" == Shards(shards=str(path), pictures=False).sample(0).text
 
 
+def test_only_regular_files_are_indexed(tmp_path: Path) -> None:
+    """A pipe is not waited for; a link to a shard is as good as that."""
+    shard(tmp_path / "a.tar", {"1.txt": b"x"})
+    (tmp_path / "link.tar").symlink_to(tmp_path / "a.tar")
+    os.mkfifo(tmp_path / "pipe.tar")
+
+    assert 1 == len(write_index(f"{tmp_path}/link.tar"))
+    for path in (f"{tmp_path}/pipe.tar", "/dev/zero", str(tmp_path)):
+        with pytest.raises(InputError, match=rf"^{path}: is no regular file, but a folder, pipe or device"):
+            write_index(path)
+    with pytest.raises(InputError, match=r"none\.tar: cannot be read or written \(No such file or directory\)"):
+        write_index(f"{tmp_path}/none.tar")
+
+
 def test_a_sample_is_found_without_reading_it(tmp_path: Path) -> None:
     """Shard and key, also of a sample that is bad."""
     paths = [shard(tmp_path / f"{name}.tar", {f"{name}1.jpg": b"", f"{name}1.txt": b"x"}) for name in "ab"]
@@ -242,7 +259,7 @@ def test_a_source_is_sent_without_what_it_has_opened(tmp_path: Path) -> None:
 
 def test_no_more_than_so_many_shards_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And those that were closed are opened again."""
-    monkeypatch.setattr("flava_parts.data.sources.shards.OPENED", 2)
+    monkeypatch.setattr("flava_parts.data.sources.opened.OPENED", 2)
     for number in range(5):
         shard(tmp_path / f"{number}.tar", {"a.txt": str(number).encode()})
     source = Shards(shards=f"{tmp_path}/*.tar", pictures=False)
@@ -304,19 +321,31 @@ def test_writing_leaves_out_what_is_bad_and_never_half_a_shard(tmp_path: Path) -
     assert [] == os.listdir(tmp_path / "none")
     with pytest.raises(InputError, match="holds shards already, and they are not overwritten"):
         write_shards(source, tmp_path / "good", shard_bytes=10**6, bad=refuse)
-    with pytest.raises(InputError, match="two samples are called 'same', and shards tell samples apart by their names"):
-        write_shards(Twice(), tmp_path / "twice", shard_bytes=10**6, bad=refuse)
-    assert [] == os.listdir(tmp_path / "twice")
 
 
-class Twice:
-    """Two samples of one name."""
+def test_keys_that_begin_anew_begin_a_shard(tmp_path: Path) -> None:
+    """So that shards of which each counts from 0 keep the names of their samples."""
+    for name, numbers in (("a", range(3)), ("b", range(2)), ("c", range(3, 5))):
+        shard(tmp_path / f"{name}.tar", {f"{number}.txt": f"{name} {number}".encode() for number in numbers})
+    source = Shards(shards=f"{tmp_path}/*.tar", pictures=False)
+    count, shards = write_shards(source, tmp_path / "packed", shard_bytes=10**6, bad=refuse)
+    packed = Shards(shards=f"{tmp_path}/packed/*.tar", pictures=False)
 
-    def __len__(self) -> int:
-        return 2
+    assert (7, 2) == (count, len(shards))
+    assert [source.record(index) for index in range(7)] == [packed.record(index) for index in range(7)]
 
-    def sample(self, index: int, generator: torch.Generator | None = None) -> Sample:
-        return Sample("same", text=str(index))
+
+def test_a_place_that_cannot_be_written_is_named_and_nothing_stays(tmp_path: Path) -> None:
+    """A file instead of a folder; a disk that is full while members are written, and when the shard is closed."""
+    (tmp_path / "t.txt").write_text("first\nsecond\n")
+    (tmp_path / "file").write_text("")
+    source = Texts(files=str(tmp_path / "t.txt"))
+    with pytest.raises(InputError, match=r"/file: cannot be read or written \(File exists\)"):
+        write_shards(source, tmp_path / "file", shard_bytes=10**6, bad=refuse)
+    for number, (full, size) in enumerate([(source, 1000), (Emoji(split="held_out"), 100_000)]):
+        with file_size_limit(size), pytest.raises(InputError, match=r"/shard-000000\.tar: .*\(File too large\)"):
+            write_shards(full, tmp_path / f"{number}", shard_bytes=10**6, bad=refuse)
+        assert [] == os.listdir(tmp_path / f"{number}")
 
 
 def test_shards_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:

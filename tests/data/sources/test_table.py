@@ -15,11 +15,12 @@ from bad_pictures import encoded, gradient
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
 from flava_parts.data.sources.bad_sample import BadSampleError
 from flava_parts.data.sources.specs import TableSpec
 from flava_parts.data.sources.table import Table
-from flava_parts.data.sources.table_file import TableFile
+from flava_parts.data.sources.table_file import LONGEST, TableFile
 from flava_parts.errors import InputError
 
 
@@ -100,6 +101,18 @@ def test_a_picture_s_name_is_a_pattern_of_columns(folder: Path) -> None:
     assert ("x", "y") == Table(file=f"{folder}/n.jsonl", folder=str(folder), picture="{id:06}.png").record(0).captions
 
 
+@pytest.mark.parametrize("picture", ["{id:03d}.jpg", "{id", "id}", "{}", "{where}/{{id}}.png"])
+def test_a_pattern_in_another_notation_is_refused(picture: str) -> None:
+    """Where it stands, not as a column that no row has."""
+    with pytest.raises(ValidationError, match=r"is written \{name\}, or \{name:03\} to fill up with zeros"):
+        TableSpec(file="t.jsonl", folder=".", picture=picture)
+
+
+@pytest.mark.parametrize("picture", ["id", "a column: its name", "{id}", "{where}/{id:3}.png", "{id:012}.jpg"])
+def test_a_pattern_of_columns_is_taken(picture: str) -> None:
+    assert picture == TableSpec(file="t.jsonl", folder=".", picture=picture).picture
+
+
 def test_filters_are_the_paper_s(folder: Path) -> None:
     """English, more than two words, the description or else the title; a row that is not wanted is no sample."""
     (folder / "t.csv").write_text(
@@ -124,6 +137,30 @@ def test_filters_are_the_paper_s(folder: Path) -> None:
     assert 3 == len(Table(**options))
     with pytest.raises(InputError, match=r"t\.csv: holds no row that is wanted"):
         Table(**options, min_words=30)
+
+
+def test_quotation_marks_may_be_characters(folder: Path) -> None:
+    """One at the beginning of a cell would enclose all up to the next one."""
+    (folder / "t.tsv").write_text('picture\tcaption\na.png\t"hello he said\nb.png\tone\nsub/c.png\ttwo"\n')
+    table = {"file": f"{folder}/t.tsv", "folder": str(folder)}
+    source = TableSpec(**table, quoting=False).build()
+
+    assert ['"hello he said', "one", 'two"'] == [source.sample(index).text for index in range(3)]
+    assert "hello he said\nb.png\tone\nsub/c.png\ttwo" == TableSpec(**table).build().sample(0).text
+
+
+def test_a_long_cell_is_read_and_one_too_long_is_named(folder: Path) -> None:
+    """Python's own limit is 128 KiB."""
+    (folder / "t.csv").write_text(f"picture,caption\na.png,short\nb.png,{'x' * 200_000}\n")
+    source = Table(file=f"{folder}/t.csv", folder=str(folder))
+
+    assert ["short", "x" * 200_000] == [source.sample(index).text for index in range(2)]
+    (folder / "t.csv").write_text(f"picture,caption\na.png,short\nb.png,{'x' * (LONGEST + 1)}\n")
+    for quoting, rest in ((True, r"; look for a quotation mark too many, or set `quoting: false`"), (False, "$")):
+        with pytest.raises(
+            InputError, match=r"t\.csv:3: no row can be read \(it has a cell of over 16,777,216 bytes\)" + rest
+        ):
+            Table(file=f"{folder}/t.csv", folder=str(folder), quoting=quoting)
 
 
 def test_columns_are_named_where_the_file_does_not(folder: Path) -> None:
@@ -192,7 +229,11 @@ def test_a_pipe_in_the_folder_does_not_hang(folder: Path) -> None:
         ("t.txt", "", r"tables are read from \.csv, \.tsv, \.jsonl; rename the file by what it is"),
         ("t.csv", "picture,text\na.png,x\n", "has no column 'caption'; it has picture, text"),
         ("t.csv", "picture,caption\n", "t.csv: holds no row"),
-        ("t.csv", 'picture,caption\na.png,"x\nb.png,y\n', r"t.csv:2: no row can be read \(unexpected end of data\)"),
+        (
+            "t.csv",
+            'picture,caption\na.png,"x\nb.png,y\n',
+            r"t.csv:2: no row can be read \(.*end of data\); .*`quoting: false`",
+        ),
         ("t.csv", "", "has no column|holds no row"),
     ],
 )

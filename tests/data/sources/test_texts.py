@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -59,11 +60,12 @@ def test_texts_come_from_lines_and_from_fields(tmp_path: Path) -> None:
         ("t.jsonl", b'{"text": ""}', "empty-caption"),
         ("t.jsonl", b'{"text": ["two", "lists"]}', "few-words"),
         ("t.jsonl", b'{"text": "\xff"}', "bad-utf-8"),
+        ("T.JSONL", b"plain text", "bad-json"),
     ],
 )
 def test_a_wrong_line_is_a_bad_sample(tmp_path: Path, name: str, line: bytes, reason: str) -> None:
     """With its file and line; the next is good."""
-    good = b'{"text": "three good words"}' if name.endswith("jsonl") else b"three good words"
+    good = b'{"text": "three good words"}' if name.lower().endswith("jsonl") else b"three good words"
     (tmp_path / name).write_bytes(b"\n" + line + b"\n" + good)
     source = Texts(files=f"{tmp_path}/{name}", min_words=3)
     with pytest.raises(BadSampleError, match=rf"{name}:2: ") as caught:
@@ -71,6 +73,21 @@ def test_a_wrong_line_is_a_bad_sample(tmp_path: Path, name: str, line: bytes, re
 
     assert (reason, f"{tmp_path}/{name}", "2") == (caught.value.reason, caught.value.source, caught.value.key)
     assert "three good words" == source.sample(1).text
+
+
+def test_no_more_than_so_many_files_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None before a line is read; those that were closed are opened again."""
+    monkeypatch.setattr("flava_parts.data.sources.opened.OPENED", 2)
+    for number in range(5):
+        (tmp_path / f"{number}.txt").write_text(f"text {number}")
+    before = len(os.listdir("/proc/self/fd"))
+    source = Texts(files=f"{tmp_path}/*.txt")
+
+    assert before == len(os.listdir("/proc/self/fd"))
+    assert [f"text {index}" for index in (*range(5), 0, 3)] == [
+        source.sample(index).text for index in (*range(5), 0, 3)
+    ]
+    assert before + 2 == len(os.listdir("/proc/self/fd"))
 
 
 def test_no_text_is_an_error(tmp_path: Path) -> None:

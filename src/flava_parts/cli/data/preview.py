@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
 
 import typer
 
@@ -14,6 +17,7 @@ from .named import File, Stream, named, spread
 if TYPE_CHECKING:
     from ...data.sources.sample import Sample
     from ...data.sources.source_file import Named
+    from ...report.preview import Card
 
 
 def preview(
@@ -26,8 +30,10 @@ def preview(
 ) -> None:
     """Draw samples with their captions, and what the run's masks leave of them. Those that cannot be used say why."""
     from ...data.sources.bad_sample import BadSampleError
-    from ...report.preview import Card, draw_preview
+    from ...report.preview import Card
 
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; name the PNG file to write")
     if not out.resolve().parent.is_dir():
         raise InputError(f"{out}: there is no folder {out.parent}; make it first")
     found = named(file, stream, changes, plugins)
@@ -38,8 +44,22 @@ def preview(
             cards.append(_card(source.sample(index), found, index))
         except BadSampleError as error:
             cards.append(Card(error.key, fault=error.reason))
-    draw_preview(cards, out, total=len(source))
+    _draw(cards, out, total=len(source))
     print(f"drawn: {out}")
+
+
+def _draw(cards: Sequence[Card], out: Path, *, total: int) -> None:
+    """Draw under a hidden name, so that ``out`` is whole or what it was before."""
+    from ...report.preview import draw_preview
+
+    hidden = out.with_name(f".{uuid4().hex}.png")
+    try:
+        draw_preview(cards, hidden, total=total)
+        os.replace(hidden, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _card(sample: Sample, found: Named, index: int) -> Any:

@@ -12,19 +12,47 @@ from .caption_rule import CaptionRule, UnusableError
 from .folder import picture_in
 from .record import Record
 
-
-def wanted_rows(batches: Iterable[Any], rule: CaptionRule) -> NDArray[np.int64]:
-    """The numbers of the rows that a rule wants, of Arrow batches with its columns; bad rows are among them."""
-    kept: list[NDArray[np.int64]] = []
-    at = 0
-    for batch in batches:
-        rows: list[Mapping[str, Any]] = batch.to_pylist()
-        kept.append(np.array([at + number for number, row in enumerate(rows) if _wants(rule, row)], dtype=np.int64))
-        at += len(rows)
-    return np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
+UNREADABLE = (OSError, ValueError, OverflowError)
+"""What damaged content raises: pyarrow's own errors, texts that are no UTF-8, and dates that no calendar has."""
 
 
-def _wants(rule: CaptionRule, row: Mapping[str, Any]) -> bool:
+def row_at(table: Any, place: int) -> dict[str, Any]:
+    """A row of an Arrow table. Raises UnusableError: ``bad-utf-8``, ``damaged``."""
+    return {name: _value(name, cells[place]) for name, cells in zip(table.column_names, table.columns, strict=True)}
+
+
+def _value(column: str, cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError:
+        raise UnusableError(f"{column}: is not UTF-8", "bad-utf-8") from None
+    except UNREADABLE as error:
+        raise UnusableError(f"{column}: cannot be read ({error})", "damaged") from None
+
+
+def rows_of(table: Any) -> list[dict[str, Any] | None]:
+    """All rows of an Arrow table in order; None for one that cannot be read."""
+    try:
+        return table.to_pylist()
+    except UNREADABLE:
+        return [_row_or_none(table, place) for place in range(len(table))]
+
+
+def _row_or_none(table: Any, place: int) -> dict[str, Any] | None:
+    try:
+        return row_at(table, place)
+    except UnusableError:
+        return None
+
+
+def wanted_rows(rows: Iterable[Mapping[str, Any] | None], rule: CaptionRule) -> NDArray[np.int64]:
+    """The numbers of the rows that a rule wants, as `rows_of` gives them; bad rows are among them."""
+    return np.fromiter((number for number, row in enumerate(rows) if _wants(rule, row)), dtype=np.int64)
+
+
+def _wants(rule: CaptionRule, row: Mapping[str, Any] | None) -> bool:
+    if row is None:
+        return True
     try:
         rule.captions(row)
     except UnusableError as error:
@@ -42,8 +70,10 @@ def record_of(key: str, row: Mapping[str, Any], picture: str | None, folder: str
     )
 
 
-def lengths_of(row: Mapping[str, Any], rule: CaptionRule) -> Sequence[int]:
-    """How many characters each caption of a row has; none if it cannot be used."""
+def lengths_of(row: Mapping[str, Any] | None, rule: CaptionRule) -> Sequence[int]:
+    """How many characters each caption of a row has, as `rows_of` gives it; none if it cannot be used."""
+    if row is None:
+        return ()
     try:
         return list(map(len, rule.captions(row)))
     except UnusableError:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from ...errors import InputError
-from .arrow_rows import lengths_of, record_of, wanted_rows
+from .arrow_rows import lengths_of, record_of, row_at, rows_of, wanted_rows
 from .caption_rule import CaptionRule, UnusableError
 from .record import Record, Records
 
@@ -35,7 +36,9 @@ class HFDataset(Records):
         self._rule = CaptionRule(tuple(captions), min_words, where)
         self._columns = [*([picture] if picture is not None else []), *captions, *where]
         self._open()
-        self._kept = wanted_rows(self._texts.iter(BATCH), self._rule) if self._rule.filters else None
+        self._kept = None
+        if self._rule.filters:
+            self._kept = wanted_rows(chain.from_iterable(map(rows_of, self._texts.iter(BATCH))), self._rule)
         if not len(self):
             raise InputError(f"{folder}: holds no row" + (" that is wanted" if self._rule.filters else ""))
 
@@ -46,7 +49,7 @@ class HFDataset(Records):
         """Key, the number of the row, and what it holds."""
         number = self._number(index)
         try:
-            row = self._rows[number : number + 1].to_pylist()[0]
+            row = row_at(self._rows[number : number + 1], 0)
             return record_of(str(number), row, self._picture, None, self._rule)
         except UnusableError as error:
             raise self.bad(str(number), error.reason, str(error)) from None
@@ -54,7 +57,7 @@ class HFDataset(Records):
     def caption_lengths(self, index: int) -> Sequence[int]:
         """As `Records` has it, of the columns of texts alone."""
         number = self._number(index)
-        return lengths_of(self._texts[number : number + 1].to_pylist()[0], self._rule)
+        return lengths_of(rows_of(self._texts[number : number + 1])[0], self._rule)
 
     def _number(self, index: int) -> int:
         """The row of a sample."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
-from .arrow_rows import lengths_of, record_of, wanted_rows
+from .arrow_rows import UNREADABLE, lengths_of, record_of, row_at, rows_of, wanted_rows
 from .caption_rule import CaptionRule, UnusableError
 from .lengths import Lengths
+from .opened import Opened
 from .patterns import files_of
 from .record import Record, Records
 
@@ -43,19 +47,20 @@ class Parquet(Records):
         self._rule = CaptionRule(tuple(captions), min_words, where)
         self._texts = [*captions, *where]
         self._columns = [*([picture] if picture is not None else []), *self._texts]
-        self._open()
+        self._files = Opened(partial(_opened, columns=self._columns), _close)
+        self._tables: dict[int, Any] = {}
+        self._lengths: dict[int, Lengths] = {}
         groups = [
-            (number, group, file.metadata.row_group(group).num_rows)
-            for number, file in enumerate(self._files)
-            for group in range(file.metadata.num_row_groups)
+            (number, group, rows)
+            for number, path in enumerate(self._paths)
+            for group, rows in enumerate(_group_sizes(self._files[path]))
         ]
         self._groups = np.array(groups, dtype=np.int64).reshape(-1, 3)
         self._ends = self._groups[:, 2].cumsum()
         self._kept = None
         if self._rule.filters:
-            self._kept = wanted_rows(
-                (file.read_row_group(group, columns=self._texts) for file, group in self._all()), self._rule
-            )
+            rows = chain.from_iterable(map(self._texts_of, range(len(self._groups))))
+            self._kept = wanted_rows(rows, self._rule)
         if not len(self):
             raise InputError(f"{files}: holds no row" + (" that is wanted" if self._rule.filters else ""))
 
@@ -75,9 +80,7 @@ class Parquet(Records):
         """As `Records` has it; those of a whole row group are found at once, in its columns of texts, and kept."""
         _, group, place = self._found(index)
         if group not in self._lengths:
-            file, number, _ = self._groups[group].tolist()
-            rows = self._files[file].read_row_group(number, columns=self._texts).to_pylist()
-            self._lengths[group] = Lengths.of(lengths_of(row, self._rule) for row in rows)
+            self._lengths[group] = Lengths.of(lengths_of(row, self._rule) for row in self._texts_of(group))
         return self._lengths[group][place]
 
     def _found(self, index: int) -> tuple[int, int, int]:
@@ -89,42 +92,60 @@ class Parquet(Records):
     def _row(self, group: int, place: int) -> dict[str, Any]:
         table = self._tables.pop(group, None)
         if table is None:
-            file, number, _ = self._groups[group].tolist()
-            try:
-                table = self._files[file].read_row_group(number, columns=self._columns)
-            except OSError as error:
-                raise UnusableError(f"its row group cannot be read ({error})", "damaged") from None
+            table = self._table(group, self._columns)
         self._tables[group] = table
         if len(self._tables) > KEPT:
             del self._tables[next(iter(self._tables))]
-        return table.slice(place, 1).to_pylist()[0]
+        return row_at(table, place)
 
-    def _all(self) -> Any:
-        return ((self._files[int(number)], int(group)) for number, group, _ in self._groups)
-
-    def _open(self) -> None:
+    def _texts_of(self, group: int) -> Sequence[dict[str, Any] | None]:
+        """The texts of all rows of a group; None for those that cannot be read, which may be the whole group."""
         try:
-            from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
-        except ImportError:
-            raise InputError(f"{self.name}: needs pyarrow; pip install 'flava-parts[parquet]'") from None
-        self._tables: dict[int, Any] = {}
-        self._lengths: dict[int, Lengths] = {}
-        self._files: list[Any] = []
-        for path in self._paths:
-            try:
-                file = parquet.ParquetFile(path, memory_map=True)
-            except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
-                raise InputError(f"{path}: no Parquet file can be read ({error})") from None
-            if missing := [name for name in self._columns if name not in file.schema_arrow.names]:
-                raise InputError(
-                    f"{path}: has no column {' and no '.join(map(repr, missing))}; "
-                    f"it has {', '.join(file.schema_arrow.names)}"
-                )
-            self._files.append(file)
+            return rows_of(self._table(group, self._texts))
+        except UnusableError:
+            return [None] * int(self._groups[group, 2])
+
+    def _table(self, group: int, columns: Sequence[str]) -> Any:
+        """Columns of a row group. Raises UnusableError if it is damaged."""
+        file, number, count = self._groups[group].tolist()
+        opened = self._files[self._paths[file]]
+        try:
+            table = opened.read_row_group(number, columns=columns)
+        except UNREADABLE as error:
+            raise UnusableError(f"its row group cannot be read ({_in_a_line(error)})", "damaged") from None
+        if len(table) != count:
+            raise UnusableError(f"its row group has {len(table)} rows instead of {count}", "damaged")
+        return table
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_files", "_tables", "_lengths")}
+        return self.__dict__ | {"_tables": {}, "_lengths": {}}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._open()
+
+def _opened(path: str, columns: Sequence[str]) -> Any:
+    """A Parquet file that has some columns. Raises InputError."""
+    try:
+        from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        raise InputError(f"{path}: needs pyarrow; pip install 'flava-parts[parquet]'") from None
+    try:
+        file = parquet.ParquetFile(path, memory_map=True)
+    except UNREADABLE as error:
+        raise InputError(f"{path}: no Parquet file can be read ({_in_a_line(error)})") from None
+    names = file.schema_arrow.names
+    if missing := [name for name in columns if name not in names]:
+        raise InputError(f"{path}: has no column {' and no '.join(map(repr, missing))}; it has {', '.join(names)}")
+    return file
+
+
+def _close(file: Any) -> None:
+    file.close()
+
+
+def _group_sizes(file: Any) -> list[int]:
+    """How many rows each row group of a Parquet file has."""
+    return [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+
+
+def _in_a_line(error: Exception) -> str:
+    """What an error says, without the ends of lines and damaged bytes that are in it."""
+    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", str(error)).strip()

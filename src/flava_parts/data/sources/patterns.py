@@ -20,8 +20,10 @@ def files_of(pattern: str) -> list[str]:
     """The files that a pattern names: ``cc3m-{0000..0331}.tar``, ``{train,val}/*.tar``, ``s3://bucket/*.tar``.
 
     Braces are written out first, in their order; then ``*``, ``?``, ``[…]`` and ``**`` stand for what there is, in
-    alphabetical order. Raises InputError if nothing matches, or if it is more than a million.
+    alphabetical order. Raises InputError if nothing matches, if it is more than a million, or for braces in braces.
     """
+    if _BRACES.search(_BRACES.sub("", pattern)):
+        raise InputError(f"{pattern}: has braces within braces; write them as one, such as {{a,b,c}}")
     found: list[str] = []
     for name in expanded(pattern):
         found += _matching(name) if glob.has_magic(name) else [name]

@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -17,6 +18,7 @@ from PIL import Image
 
 from ...errors import InputError
 from .bad_sample import BadSampleError
+from .byte_file import naming
 from .record import Record, Records
 from .shard_index import SUFFIX, write_index
 from .source import Source
@@ -30,12 +32,15 @@ def write_shards(
 ) -> tuple[int, list[Path]]:
     """Write all samples of a source as ``shard-000000.tar`` and so on, each with its index; how many, and the shards.
 
-    shard_bytes: a shard that has grown to this is closed. bad: is told of each sample that cannot be used, which is
-    left out, and may raise. The files of pictures are copied as they are; of a source that holds pixels, they are PNG.
-    Captions are stored as .txt, all of them as .json if there are several, and labels as .cls, so that reading the
-    shards gives the samples that the source gives. Raises InputError if the folder has shards, or two samples one key.
+    shard_bytes: a shard that has grown to this is closed, and so is one that holds the next sample's key already: keys
+    tell the samples of a shard apart, and in a source of several shards those of each may begin anew. bad: is told of
+    each sample that cannot be used, which is left out, and may raise. The files of pictures are copied as they are; of
+    a source that holds pixels, they are PNG. Captions are stored as .txt, all of them as .json if there are several,
+    and labels as .cls, so that reading the shards gives the samples that the source gives. Raises InputError if the
+    folder has shards, or cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with naming(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("shard-*.tar")):
         raise InputError(f"{folder}: holds shards already, and they are not overwritten; give another folder")
     count, written = 0, list[Path]()
@@ -43,16 +48,14 @@ def write_shards(
     archive: _Archive | None = None
     try:
         for record in _records(source, bad):
-            if record.key in keys:
-                raise InputError(f"two samples are called {record.key!r}, and shards tell samples apart by their names")
-            keys.add(record.key)
+            if archive is not None and (archive.size >= shard_bytes or record.key in keys):
+                written.append(archive.finish())
+                archive, keys = None, set()
             if archive is None:
                 archive = _Archive(folder / f"shard-{len(written):06}.tar")
             archive.add(record)
+            keys.add(record.key)
             count += 1
-            if archive.size >= shard_bytes:
-                written.append(archive.finish())
-                archive, keys = None, set()
         if archive is not None:
             written.append(archive.finish())
     except BaseException:
@@ -68,7 +71,8 @@ class _Archive:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._hidden = path.with_name(f".{path.name}-{uuid4().hex}")
-        self._file = self._hidden.open("xb")
+        with naming(str(path)):
+            self._file = self._hidden.open("xb")
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     @property
@@ -81,22 +85,27 @@ class _Archive:
         for suffix, content in _members(record):
             member = tarfile.TarInfo(f"{stem}.{suffix}")
             member.size = len(content)
-            self._tar.addfile(member, io.BytesIO(content))
+            with naming(str(self._path)):
+                self._tar.addfile(member, io.BytesIO(content))
             self._tar.getmembers().clear()  # the library would keep an object for each
 
     def finish(self) -> Path:
         """Close it, write its index, and give it its name, in this order: a shard that has a name has an index."""
-        self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        write_index(str(self._hidden))
-        os.replace(f"{self._hidden}{SUFFIX}", f"{self._path}{SUFFIX}")
-        os.replace(self._hidden, self._path)
+        with naming(str(self._path)):
+            self._tar.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            write_index(str(self._hidden))
+            os.replace(f"{self._hidden}{SUFFIX}", f"{self._path}{SUFFIX}")
+            os.replace(self._hidden, self._path)
         return self._path
 
     def abandon(self) -> None:
-        self._file.close()
+        """Leave nothing of it."""
+        with suppress(OSError):  # closing writes what is left to write, which a full disk does not take
+            self._file.close()
+        Path(f"{self._hidden}{SUFFIX}").unlink(missing_ok=True)
         self._hidden.unlink(missing_ok=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, cast
@@ -13,6 +12,7 @@ from urllib.parse import unquote
 from ...errors import InputError
 from .byte_file import ByteFile
 from .caption_rule import CaptionRule, UnusableError
+from .opened import Opened
 from .patterns import files_of
 from .record import Record, Records
 from .shard import Shard
@@ -22,8 +22,6 @@ PICTURES = ("jpg", "jpeg", "png", "webp")
 """The suffixes of pictures, the first that a sample has."""
 JSON = "json."
 """How a column begins that is a field of the member ``.json``."""
-OPENED = 128
-"""So many shards are open at once."""
 SHOWN = 5
 """So many shards without an index are named; the others are counted."""
 
@@ -56,10 +54,10 @@ class Shards(Records):
         fields = {JSON + name: value for name, value in where.items()}
         self._rule = CaptionRule(tuple(captions), min_words, fields)
         self._ends = list(accumulate(facts.samples for facts in _facts(self.paths)))
-        self._opened: OrderedDict[int, Shard] = OrderedDict()
+        self._opened = Opened(Shard.open, _close)
         columns = (*self._rule.columns, *self._rule.where)
         self._texts = tuple(dict.fromkeys(map(_member, columns)))
-        self._labelled = bool(labels)
+        self._classes = len(labels)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -98,7 +96,7 @@ class Shards(Records):
     def _found(self, index: int) -> tuple[int, Shard, int, str]:
         """The number of a sample's shard, the shard, the sample's number in it, and its key."""
         shard = bisect_right(self._ends, index)
-        opened = self._shard(shard)
+        opened = self._opened[self.paths[shard]]
         sample = index - (self._ends[shard - 1] if shard else 0)
         return shard, opened, sample, unquote(opened.index.stems[sample], errors="surrogateescape")
 
@@ -110,29 +108,19 @@ class Shards(Records):
             raise UnusableError(f"has no picture, but {_listed(members)}", "missing-picture")
         if self._rule.columns and not texts:
             raise UnusableError(f"has no caption, but {_listed(members)}", "missing-caption")
-        others = (picture, "cls" if self._labelled else None)
+        others = (picture, "cls" if self._classes else None)
         contents = opened.read({name: members[name] for name in (*texts, *others) if name in members})
         captions = self._rule.captions(_row(contents))
         return Record(
             key,
             picture=None if picture is None else contents[picture],
             captions=captions if self._rule.columns else None,
-            labels=_labels(contents["cls"]) if "cls" in contents else (),
+            labels=_labels(contents["cls"], self._classes) if "cls" in contents else (),
         )
 
-    def _shard(self, number: int) -> Shard:
-        opened = self._opened.get(number)
-        if opened is None:
-            opened = Shard.open(self.paths[number])
-            self._opened[number] = opened
-            if len(self._opened) > OPENED:
-                self._opened.popitem(last=False)[1].file.close()
-        else:
-            self._opened.move_to_end(number)
-        return opened
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_opened": OrderedDict()}
+def _close(shard: Shard) -> None:
+    shard.file.close()
 
 
 def _member(column: str) -> str:
@@ -184,11 +172,17 @@ def _row(contents: Mapping[str, bytes]) -> dict[str, Any]:
     return row
 
 
-def _labels(content: bytes) -> tuple[int, ...]:
+def _labels(content: bytes, classes: int) -> tuple[int, ...]:
+    """The numbers of some of the classes. Raises UnusableError."""
     try:
-        return tuple(map(int, content.split()))
+        labels = tuple(map(int, content.split()))
     except ValueError:
-        raise UnusableError(f"its .cls is {content[:20]!r}, not a number", "bad-label") from None
+        labels = ()
+    if not labels:
+        raise UnusableError(f"its .cls is {content[:20]!r}, not a number", "bad-label")
+    if wrong := [label for label in labels if not 0 <= label < classes]:
+        raise UnusableError(f"its .cls is {wrong[0]}, but labels are 0 to {classes - 1}", "bad-label")
+    return labels
 
 
 def _listed(members: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 SomeNames = Annotated[tuple[str, ...], Field(strict=False), MinLen(1)]
+
+COLUMN = re.compile(r"\{([^{}:]+)(?::0?(\d{1,2}))?\}")
+"""A column in the pattern of a picture's name, and to how many digits it is filled up."""
 
 EMOJI_GROUPS = (
     "activities",
@@ -187,6 +191,18 @@ class TableSpec(RowsSpec):
     """The column with a picture's name, or a pattern of columns: `{subreddit}/{image_id}.jpg`, `{image_id:012}.jpg`."""
     columns: Names = ()
     """The names of the columns, if the file's first line does not have them."""
+    quoting: bool = True
+    """Whether quotation marks enclose cells of .csv and .tsv files; false: they are characters like others."""
+
+    @model_validator(mode="after")
+    def _names_columns(self) -> TableSpec:
+        if set("{}") & set(COLUMN.sub("", self.picture)):
+            raise fault(
+                "picture",
+                "a column in a pattern is written {name}, or {name:03} to fill up with zeros to 3 digits, and braces "
+                "are nothing else",
+            )
+        return self
 
     @property
     def provides(self) -> frozenset[Modality]:

@@ -15,9 +15,9 @@ from ...errors import InputError
 from .caption_rule import CaptionRule, UnusableError
 from .folder import picture_in
 from .record import Record, Records
+from .specs import COLUMN
 from .table_file import TableFile
 
-_COLUMN = re.compile(r"\{([^{}:]+)(?::0?(\d{1,2}))?\}")
 DIGEST = 16
 
 
@@ -28,7 +28,7 @@ class Table(Records):
     folder: where the pictures lie. picture: the column with a picture's name in the folder, or a pattern of columns,
         such as ``{subreddit}/{image_id}.jpg``; ``{image_id:012}`` fills up with zeros to 12 digits.
     captions, min_words, where: as in `CaptionRule`; rows that they do not want are left out, the rest is sampled.
-    columns: the names of the columns, if the file's first line does not have them.
+    columns: the names of the columns, if the file's first line does not have them. quoting: as in `TableFile`.
     Raises InputError if a file or a column is missing, or no row is left.
     """
 
@@ -42,13 +42,14 @@ class Table(Records):
         min_words: int = 0,
         where: Mapping[str, str] = {},
         columns: Sequence[str] = (),
+        quoting: bool = True,
     ) -> None:
         super().__init__(file)
         self._folder = folder
-        self._picture = picture if _COLUMN.search(picture) else f"{{{picture}}}"
+        self._picture = picture if COLUMN.search(picture) else f"{{{picture}}}"
         self._rule = CaptionRule(tuple(captions), min_words, where)
-        self._table = TableFile(file, columns)
-        used = [*(found[1] for found in _COLUMN.finditer(self._picture)), *captions, *where]
+        self._table = TableFile(file, columns, quoting=quoting)
+        used = [*(found[1] for found in COLUMN.finditer(self._picture)), *captions, *where]
         if self._table.columns and (missing := [name for name in used if name not in self._table.columns]):
             raise InputError(
                 f"{file}: has no column {' and no '.join(map(repr, missing))}; it has {', '.join(self._table.columns)}"
@@ -109,7 +110,7 @@ class Table(Records):
                 raise UnusableError(f"has no {found[1]}", "missing-picture")
             return str(value).strip().zfill(int(found[2] or 0))
 
-        return _COLUMN.sub(cell, self._picture)
+        return COLUMN.sub(cell, self._picture)
 
     def _wanted(self) -> Iterator[tuple[int, bytes]]:
         """The rows that are wanted, by number, each with a digest of its picture's name; bad rows stay themselves."""
@@ -123,7 +124,7 @@ class Table(Records):
                 except UnusableError as error:
                     if error.reason in ("filtered", "few-words"):
                         continue
-            yield number, blake2b(name.encode("utf-8", "surrogateescape"), digest_size=DIGEST).digest()
+            yield number, blake2b(name.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
 
 
 def _grouped(rows: Iterator[tuple[int, bytes]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

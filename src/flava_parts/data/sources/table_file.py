@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -21,23 +21,28 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 ENDINGS = (*DELIMITERS, ".jsonl")
 BLOCK = 1000
 """Rows that are read at once where all of them are."""
+LONGEST = 2**24
+"""Bytes of a cell of a .csv or .tsv file; more are rather a quotation mark that is never closed."""
+
+csv.field_size_limit(max(LONGEST, csv.field_size_limit()))  # of the whole process; Python's own is 128 KiB
 
 
 class TableFile:
     """The rows of a .csv, .tsv or .jsonl file, by number: 8 bytes of memory a row, and 4 for the number of its line.
 
-    columns: their names, if the file's first line is not a row of them; JSON lines have names in each. Raises
-    InputError, with the line, for a file whose rows cannot be told apart; a row that is wrong in itself says so when
-    it is read.
+    columns: their names, if the file's first line is not a row of them; JSON lines have names in each. quoting:
+    whether quotation marks enclose cells of .csv and .tsv files, or are characters like others. Raises InputError, with
+    the line, for a file whose rows cannot be told apart; a row that is wrong in itself says so when it is read.
     """
 
-    def __init__(self, path: str, columns: Sequence[str] = ()) -> None:
+    def __init__(self, path: str, columns: Sequence[str] = (), *, quoting: bool = True) -> None:
         ending = Path(path).suffix.lower()
         if ending not in ENDINGS:
             raise InputError(f"{path}: tables are read from {', '.join(ENDINGS)}; rename the file by what it is")
         self.path = path
         self._delimiter = DELIMITERS.get(ending)
         self._columns = list(columns)
+        self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE
         if self._delimiter is None:
             lines = Lines(path)
             self._file, self._starts, self.lines = lines.file, lines.starts, lines.numbers
@@ -68,7 +73,7 @@ class TableFile:
     def _cells(self, content: bytes) -> dict[str, Any]:
         if self._delimiter is None:
             return json_row(content)
-        cells = next(csv.reader([utf_8(content)], delimiter=self._delimiter, strict=True))
+        cells = next(csv.reader([utf_8(content)], delimiter=self._delimiter, quoting=self._quoting, strict=True))
         if len(cells) != len(self._columns):
             raise UnusableError(f"has {len(cells)} cells for {len(self._columns)} columns", "bad-row")
         return dict(zip(self._columns, cells, strict=True))
@@ -93,7 +98,7 @@ class TableFile:
         place = _Place(at)
         with self._file.stream() as stream:
             stream.seek(at)
-            reader = csv.reader(place.follow(stream), delimiter=delimiter, strict=True)
+            reader = csv.reader(place.follow(stream), delimiter=delimiter, quoting=self._quoting, strict=True)
             start, line = at, 1
             try:
                 for cells in reader:
@@ -101,8 +106,13 @@ class TableFile:
                         yield start, line, cells
                     start, line = place.end, reader.line_num + 1
             except csv.Error as error:
-                mark = Mark(self.path, line)
-                raise InputError(f"{mark}: no row can be read ({error}); look for a quotation mark too many") from None
+                raise InputError(f"{Mark(self.path, line)}: no row can be read ({self._explained(error)}") from None
+
+    def _explained(self, error: csv.Error) -> str:
+        wrong = f"it has a cell of over {LONGEST:,} bytes" if "field limit" in str(error) else str(error)
+        if self._quoting == csv.QUOTE_NONE:
+            return f"{wrong})"
+        return f"{wrong}); look for a quotation mark too many, or set `quoting: false` if none encloses a cell"
 
 
 class _Place:
