@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -16,3 +17,8 @@ def file_size_limit(size: int) -> Generator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def opened_below(folder: Path) -> list[Path]:
+    """The files below a folder that this process has open."""
+    return [path for path in (number.resolve() for number in Path("/proc/self/fd").iterdir()) if folder in path.parents]

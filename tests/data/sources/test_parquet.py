@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bad_pictures import encoded, gradient
+from limits import opened_below
 from PIL import Image
 
 from flava_parts.data.sources.bad_sample import BadSampleError
@@ -228,13 +228,12 @@ def test_no_more_than_so_many_files_are_open(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("flava_parts.data.sources.opened.OPENED", 2)
     for number in range(5):
         files.write_table(pyarrow.table({"caption": [f"text {number}"]}), tmp_path / f"{number}.parquet")
-    before = len(os.listdir("/proc/self/fd"))
     source = Parquet(files=f"{tmp_path}/*.parquet", picture=None)
 
     assert [f"text {index}" for index in (*range(5), 0, 3)] == [
         source.sample(index).text for index in (*range(5), 0, 3)
     ]
-    assert before + 2 == len(os.listdir("/proc/self/fd"))
+    assert 2 == len(opened_below(tmp_path))
     assert "text 4" == pickle.loads(pickle.dumps(source)).sample(4).text
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import opened_below
 
 from flava_parts.data.sources.bad_sample import BadSampleError
 from flava_parts.data.sources.lines import Lines
@@ -80,14 +80,13 @@ def test_no_more_than_so_many_files_are_open(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("flava_parts.data.sources.opened.OPENED", 2)
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text(f"text {number}")
-    before = len(os.listdir("/proc/self/fd"))
     source = Texts(files=f"{tmp_path}/*.txt")
 
-    assert before == len(os.listdir("/proc/self/fd"))
+    assert [] == opened_below(tmp_path)
     assert [f"text {index}" for index in (*range(5), 0, 3)] == [
         source.sample(index).text for index in (*range(5), 0, 3)
     ]
-    assert before + 2 == len(os.listdir("/proc/self/fd"))
+    assert 2 == len(opened_below(tmp_path))
 
 
 def test_no_text_is_an_error(tmp_path: Path) -> None:
