@@ -181,7 +181,7 @@ def reading(path: str, seed: int, barrier: Any, found: Any) -> None:
 def table() -> None:
     """What a table of a million captions costs: to open, and in memory."""
     from flava_parts.data.sources.table import Table
-    from flava_parts.train.throughput import resident_peak
+    from flava_parts.train.resident import resident_peak
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"

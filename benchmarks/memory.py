@@ -28,7 +28,7 @@ def peak_of_step(who: str, folder: Path, batch: Mapping[str, Tensor]) -> float:
 
 def main() -> None:
     """Load a checkpoint, make the steps, print the peak in GiB."""
-    from flava_parts.train.throughput import resident_peak
+    from flava_parts.train.resident import resident_peak
 
     who, folder = sys.argv[1], Path(sys.argv[2])
     batch = torch.load(folder / BATCH, weights_only=True)

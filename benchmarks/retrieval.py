@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from flava_parts.evaluate.retrieval import recall
-from flava_parts.train.throughput import resident_peak
+from flava_parts.train.resident import resident_peak
 
 PAIRS, WIDTH = 100_000, 768
 

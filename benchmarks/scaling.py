@@ -24,7 +24,7 @@ from flava_parts.facts import Streams
 from flava_parts.losses.contrastive import GlobalContrastive
 from flava_parts.model import FlavaForPreTraining
 from flava_parts.train.blocks import forget
-from flava_parts.train.throughput import resident_peak
+from flava_parts.train.resident import resident_peak
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
 AXES: Mapping[str, Sequence[int]] = {

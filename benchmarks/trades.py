@@ -56,7 +56,7 @@ WAYS: Mapping[str, Callable[[nn.Module], None]] = {
 def measured(work: str, way: str, folder: Path, rounds: int) -> dict[str, float]:
     """Peak resident GiB of this process, and the fastest step's seconds."""
     from flava_parts.interop.pretrained import load_pretrained
-    from flava_parts.train.throughput import resident_peak
+    from flava_parts.train.resident import resident_peak
 
     model = load_pretrained(folder).train()
     WAYS[way](model)

@@ -163,7 +163,7 @@ def test_several_captions_a_picture(tmp_path: Path):
 MEASURE = """
 import sys, torch
 from flava_parts.evaluate.retrieval import ranks
-from flava_parts.train.throughput import resident_peak
+from flava_parts.train.resident import resident_peak
 
 N = int(sys.argv[1])
 image, groups = torch.nn.functional.normalize(torch.randn(N, 32), dim=1), torch.arange(N)

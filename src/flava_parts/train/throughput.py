@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import resource
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .precision import product_seconds
+from .resident import resident_peak
 
 CPU_SIDE, CUDA_SIDE = 768, 8192
 """The peak is measured by a product of square matrices of this side."""
@@ -51,18 +48,3 @@ class Throughput:
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         return resident_peak()
-
-
-def resident_peak() -> int:
-    """The most bytes of memory that this process held so far.
-
-    Where /proc tells: what getrusage says begins with what the parent held, which a small child of a large process
-    never reaches.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
-        if found is not None:
-            return int(found[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -75,7 +75,7 @@ def test_bad_pictures_are_told_by_their_reason(tmp_path: Path, kind: str, store)
 
 MEASURED = """
 import sys
-from flava_parts.train.throughput import resident_peak
+from flava_parts.train.resident import resident_peak
 from flava_parts.data.sources.bad_sample import BadSampleError
 from flava_parts.data.sources.pictures import Pictures
 source = Pictures(folder=sys.argv[1])
