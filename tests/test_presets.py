@@ -7,7 +7,7 @@ import pytest
 from flava_parts.document import parse
 from flava_parts.loading import load_any, load_run, load_spec
 from flava_parts.plugins import load_registry
-from flava_parts.spec import FlavaSpec
+from flava_parts.spec import FinetuneSpec, FlavaSpec, RunSpec
 from flava_parts.writing import to_yaml
 
 REGISTRY = load_registry(entry_points=False)
@@ -79,6 +79,20 @@ def test_the_papers_run_has_the_papers_numbers() -> None:
     assert load_spec("flava.paper", registry=REGISTRY).losses == run.model.losses
     assert run.model.text_encoder == text.model.text_encoder
     assert (125000, 2048, 5e-4) == (text.train.steps, text.train.batch_size, text.train.optimizer.learning_rate)
+
+
+@pytest.mark.parametrize("name", ["flava.emoji", "flava.emoji_groups", "flava.paper_run", "flava.paper_text"])
+def test_a_further_observer_joins_those_of_a_run(name: str) -> None:
+    """They are written into each preset that has any, so that a file based on it names what is different only."""
+
+    def watchers(*changes: str) -> list[str]:
+        spec = load_any(name, registry=REGISTRY, set=changes)
+        assert isinstance(spec, RunSpec | FinetuneSpec)
+        return list(spec.observers)
+
+    assert ["console", "jsonl"] == watchers()
+    assert ["console", "jsonl", "table"] == watchers("observers={table: {type: flava.csv}}")
+    assert ["jsonl", "table"] == watchers("observers={console: null, table: {type: flava.csv}}")
 
 
 @pytest.mark.parametrize("name", LADDER)

@@ -7,10 +7,11 @@ from strategies import broken_flava_specs, flava_specs
 
 from flava_parts.codebooks.specs import DVAESpec, KMeansSpec
 from flava_parts.compose import compose
-from flava_parts.data.sources.specs import EmojiSpec, GlossesSpec
+from flava_parts.data.sources.specs import EmojiSpec, GlossesSpec, ImageFolderSpec, SourceSpec, TableSpec
 from flava_parts.data.specs import DataSpec, StreamSpec
 from flava_parts.encoders.specs import TextTransformerSpec, ViTSpec
 from flava_parts.errors import SpecError
+from flava_parts.evaluate.specs import ProbeSpec, RetrievalSpec, ZeroShotSpec
 from flava_parts.facts import Codes, Grid, ImageTokens, TextTokens, Vocab
 from flava_parts.inputs.specs import WordPieceSpec
 from flava_parts.loading import load_run, load_spec
@@ -251,6 +252,75 @@ def test_a_loss_that_no_stream_feeds_is_a_warning():
 
     assert [] == errors(run)
     assert "model.losses.itm: no stream of the run feeds it" in warnings(run)
+
+
+def without_contrast() -> dict[str, object]:
+    """The emoji run without its contrastive loss, and without the stream that nothing else reads."""
+    run = load_run("flava.emoji")
+    losses = {name: loss for name, loss in run.model.losses.items() if name != "global_contrastive"}
+    streams = {name: stream for name, stream in run.data.streams.items() if name != "aligned"}
+    return {
+        "model": run.model.model_copy(update={"losses": losses}),
+        "data": run.data.model_copy(update={"streams": streams}),
+    }
+
+
+def test_an_evaluation_says_what_it_needs_of_the_model():
+    """Retrieval and zero-shot classification compare in a shared space; the probe does not."""
+    emoji = EmojiSpec()
+    evaluate = {
+        "retrieval": RetrievalSpec(source=emoji),
+        "groups": ZeroShotSpec(source=emoji),
+        "probe": ProbeSpec(train=emoji, test=emoji),
+    }
+    lacking = (
+        "compares images with texts, but the model has no contrastive loss, which gives both a shared space; add one, "
+        "or leave this evaluation out with null (see model.losses)"
+    )
+
+    assert [] == errors(run_of(evaluate=evaluate))
+    assert [f"evaluate.retrieval: {lacking}", f"evaluate.groups: {lacking}"] == errors(
+        run_of(**without_contrast(), evaluate=evaluate)
+    )
+    assert [] == errors(run_of(**without_contrast(), evaluate={"probe": evaluate["probe"]}))
+
+
+def test_what_shares_a_space_is_known_by_what_a_loss_reads():
+    """A contrastive loss does without a weight too, since its projections are built; so may one of a plugin."""
+
+    class OfPatches(GlobalContrastiveSpec):
+        reads = frozenset({"patches", "words"})
+
+    assert wire(FlavaSpec(losses={"contrast": GlobalContrastiveSpec(weight=0)})).shares_space
+    assert wire(FlavaSpec(losses={"contrast": OfPatches()})).shares_space
+    assert not wire(FlavaSpec(losses={"mim": MIMSpec(), "mlm": MLMSpec(), "itm": ITMSpec()})).shares_space
+
+
+@pytest.mark.parametrize(
+    ("source", "lacking"),
+    [
+        (EmojiSpec(), False),
+        (TableSpec(file="pairs.csv", folder="pictures"), True),
+        (ImageFolderSpec(folder="comes later"), False),
+    ],
+)
+def test_classes_are_measured_on_sources_that_have_some(source: SourceSpec, lacking: bool):
+    """A folder that is not there yet is not asked."""
+    message = "the pictures of flava.table have no classes; take a source with labels"
+    evaluate = {"groups": ZeroShotSpec(source=source), "probe": ProbeSpec(train=EmojiSpec(), test=source)}
+    expected = [f"evaluate.groups.source: {message}", f"evaluate.probe.test: {message}"] if lacking else []
+
+    assert expected == errors(run_of(evaluate=evaluate))
+
+
+@pytest.mark.parametrize("name", ["losses", "masks"])
+def test_an_evaluation_is_not_called_as_another_picture(name: str):
+    retrieval = RetrievalSpec(source=EmojiSpec())
+
+    assert [] == errors(run_of(evaluate={f"{name}_found": retrieval}))
+    assert [
+        f"evaluate.{name}: {name}.png is another picture of the run's folder; give the evaluation another name"
+    ] == errors(run_of(evaluate={name: retrieval}))
 
 
 def test_special_ids_follow_the_tokenizer():

@@ -8,6 +8,7 @@ from dataclasses import replace
 from .data.sources.specs import SourceSpec
 from .errors import InputError, Loc, Problem
 from .facts import pair
+from .heads.specs import ENCODERS
 from .spec import FinetuneSpec, FlavaSpec
 from .wiring import wire
 
@@ -39,10 +40,54 @@ def finetune_problems(spec: FinetuneSpec) -> Iterator[Problem]:
                 see=("head", "reads"),
                 level="warning",
             )
+    yield from _train_problems(spec)
     # Beside a pretrained model, what is written are changes to it: what they amount to shows once all is said.
     told = spec.pretrained is None or (spec.data.classes and spec.data.tokenizer and spec.data.views)
     if spec.model is not None and told:
         yield from _model_problems(spec, spec.model)
+
+
+def _train_problems(spec: FinetuneSpec) -> Iterator[Problem]:
+    """The settings of training that a fine-tuning has no use for."""
+    train, slots = spec.train, spec.head.slots
+    if "losses" in train.rates:
+        yield Problem(("train", "rates", "losses"), "a fine-tuning has a head, and no losses; give the rate of head")
+    for setting in ("rates", "freeze_until"):
+        for slot in ENCODERS:
+            if slot in getattr(train, setting) and slot not in slots:
+                yield Problem(
+                    ("train", setting, slot),
+                    f"is no part of this model, whose head reads {spec.head.reads}",
+                    see=("head", "reads"),
+                )
+    for slot in train.freeze:
+        if slot in train.freeze_until:
+            yield Problem(
+                ("train", "freeze_until", slot),
+                "would thaw what train.freeze keeps as it is to the end; name the part in one of them",
+                see=("train", "freeze"),
+            )
+    for setting, is_given in (("parallel", train.parallel != "ddp"), ("shard_ranks", train.shard_ranks is not None)):
+        if is_given:
+            yield Problem(("train", setting), "a fine-tuning is one process, and shares its model with no other")
+    yield from _measure_problems(spec)
+
+
+def _measure_problems(spec: FinetuneSpec) -> Iterator[Problem]:
+    """What training says of measures on held-out samples that are not made."""
+    train = spec.train
+    if spec.data.held_out is None:
+        if train.evaluate_every is not None:
+            yield Problem(("train", "evaluate_every"), "nothing is held out; see data.held_out", level="warning")
+        if train.keep_best is not None:
+            yield Problem(("train", "keep_best"), "nothing is held out to choose the best by; see data.held_out")
+        return
+    measure = "held_out/mean_average_precision" if spec.head.multi_label else "held_out/accuracy"
+    if train.keep_best not in (None, measure):
+        yield Problem(
+            ("train", "keep_best"),
+            f"the best of this fine-tuning is what has the highest {measure}, not {train.keep_best}",
+        )
 
 
 def _source_problems(spec: FinetuneSpec, loc: Loc, source: SourceSpec) -> Iterator[Problem]:

@@ -227,6 +227,7 @@ class FlavaForPreTraining(Scorer):
         _check_batch_sizes(inputs)
         if unknown := set(passes) - set(get_args(Pass)):
             raise ValueError(f"no pass named {', '.join(sorted(unknown))}; there are {', '.join(get_args(Pass))}")
+        self._check_asked(inputs, losses or ())
         applicable = [
             name
             for name in self._applicable(inputs, losses)
@@ -293,17 +294,20 @@ class FlavaForPreTraining(Scorer):
         unknown = set(asked or ()) - set(self.losses)
         if unknown:
             raise ValueError(f"no loss named {', '.join(sorted(unknown))}; the model has {', '.join(self.losses)}")
-        for name in asked or ():
-            if self.readings[name].modalities != inputs.modalities:
-                wanted, given = (
-                    " and ".join(sorted(each)) for each in (self.readings[name].modalities, inputs.modalities)
-                )
-                raise ValueError(f"{name} was asked for, which is for {wanted}, but the batch has {given or 'nothing'}")
         return [
             name
             for name, loss in self.losses.items()
             if loss.weight and self.readings[name].modalities == inputs.modalities and (asked is None or name in asked)
         ]
+
+    def _check_asked(self, inputs: _Inputs, asked: Collection[str]) -> None:
+        """Raise ValueError for a loss that is for another kind of batch."""
+        for name in asked:
+            if name in self.readings and self.readings[name].modalities != inputs.modalities:
+                wanted, given = (
+                    " and ".join(sorted(each)) for each in (self.readings[name].modalities, inputs.modalities)
+                )
+                raise ValueError(f"{name} was asked for, which is for {wanted}, but the batch has {given or 'nothing'}")
 
     def _has_clean_text(self, inputs: _Inputs, name: str, *, asked: bool) -> bool:
         has = inputs.input_ids is not None or Streams.TEXT_SUMMARY not in self.readings[name].streams

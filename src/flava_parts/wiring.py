@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .errors import Loc, Problem
+from .evaluate.specs import DRAWN_ANYWAY
 from .facts import (
     MODALITIES,
     STREAM_PASSES,
@@ -48,6 +49,8 @@ class Wiring:
     """The encoder passes that lead to them."""
     extra: Mapping[Stream, Provided] = field(default_factory=dict[Stream, Provided])
     """The streams that encoders and fusion provide besides FLAVA's own."""
+    shares_space: bool = True
+    """Whether a loss, with or without a weight, compares images with texts that were encoded apart."""
 
     @property
     def stream_passes(self) -> Mapping[Stream, Pass]:
@@ -115,6 +118,9 @@ def wire(spec: FlavaSpec, vocab: Vocab | None = None) -> Wiring:
         reads=reads,
         passes=frozenset(passes[stream] for stream in reads if stream in passes),
         extra=extra,
+        shares_space=any(
+            loss.needs == MODALITIES["pairs"] and not loss.reads & _FUSED for loss in spec.losses.values()
+        ),
     )
 
 
@@ -220,7 +226,8 @@ def run_problems(spec: RunSpec, vocab: Vocab) -> Iterator[Problem]:
         part = getattr(model, slot)
         if part is not None and part.channels != 3:
             yield Problem(("model", slot, "channels"), f"pictures have 3 channels, not {part.channels}")
-    codes_are_read = Streams.IMAGE_LABELS in wire(model, vocab).reads
+    wiring = wire(model, vocab)
+    codes_are_read = Streams.IMAGE_LABELS in wiring.reads
     if model.codebook is not None and codes_are_read:
         if model.codebook.is_random:
             yield Problem(
@@ -233,13 +240,14 @@ def run_problems(spec: RunSpec, vocab: Vocab) -> Iterator[Problem]:
                 ("model", "codebook"), "has to be fitted on images, but no stream has any", see=("data", "streams")
             )
     yield from _stream_problems(spec)
-    yield from _train_problems(spec)
+    yield from _train_problems(spec, wiring)
+    yield from _evaluation_problems(spec, wiring)
 
 
-def _train_problems(spec: RunSpec) -> Iterator[Problem]:
+def _train_problems(spec: RunSpec, wiring: Wiring) -> Iterator[Problem]:
     """What the training of a run says of a model, data or evaluations that are otherwise."""
     train, model = spec.train, spec.model
-    for problem in course_problems(model, train.changes, steps=train.steps):
+    for problem in course_problems(model, train.changes, steps=train.steps, wiring=wiring):
         yield _below(("train", "changes"), problem)
     for setting in ("rates", "freeze_until", "initialize"):
         if "fusion" in getattr(train, setting) and model.fusion is None:
@@ -265,6 +273,18 @@ def _train_problems(spec: RunSpec) -> Iterator[Problem]:
             ("train", "keep_best"),
             f"{train.keep_best!r} begins with no evaluation of the run, of which there are: {known}",
         )
+
+
+def _evaluation_problems(spec: RunSpec, wiring: Wiring) -> Iterator[Problem]:
+    """What the evaluations of a run say of its model, and of their names."""
+    for name, evaluation in spec.evaluate.items():
+        if name in DRAWN_ANYWAY:
+            yield Problem(
+                ("evaluate", name),
+                f"{name}.png is another picture of the run's folder; give the evaluation another name",
+            )
+        for problem in evaluation.problems(wiring):
+            yield _below(("evaluate", name), problem)
 
 
 def _stream_problems(spec: RunSpec) -> Iterator[Problem]:

@@ -117,7 +117,12 @@ def test_models_without_a_shared_space(run: Run, tmp_path: Path) -> None:
     """Nothing could be embedded."""
     from runs import write_untrained
 
-    folder = write_untrained(tmp_path / "blind", "model.losses.global_contrastive=null", "data.streams.aligned=null")
+    folder = write_untrained(
+        tmp_path / "blind",
+        "model.losses.global_contrastive=null",
+        "data.streams.aligned=null",
+        "evaluate.retrieval=null",
+    )
     Path("good.txt").write_text("a cat\n")
 
     assert (2, "", f"{folder}: the model has no contrastive loss, so its images and texts share no space\n") == run(

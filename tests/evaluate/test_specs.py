@@ -10,7 +10,7 @@ from runs import tiny_run
 
 from flava_parts.data.sources.specs import GlossesSpec, ImageFolderSpec
 from flava_parts.errors import SpecError
-from flava_parts.evaluate.specs import RetrievalSpec
+from flava_parts.evaluate.specs import DRAWN_ANYWAY, RetrievalSpec
 from flava_parts.train.run import run
 
 GROUPS = ("type=flava.zero_shot", "source.type=flava.emoji", "source.split=held_out")
@@ -38,6 +38,17 @@ def test_a_run_measures_what_it_names(tmp_path: Path) -> None:
     assert 0.1 == outcome.metrics["probe/c"]
     assert all(0 <= share <= 1 for share in outcome.metrics.values())
     assert ["losses.png"] == [picture.name for picture in outcome.pictures]
+
+
+def test_retrieval_is_drawn_under_its_name_beside_what_is_drawn_anyway(tmp_path: Path) -> None:
+    changes = (
+        "evaluate.retrieval=null",
+        "evaluate.again={type: flava.retrieval, source: {type: flava.emoji, split: held_out}}",
+    )
+    outcome = run(tiny_run(*changes, steps=1), tmp_path, log=lambda _: None)
+
+    assert {f"{name}.png" for name in (*DRAWN_ANYWAY, "again")} == {path.name for path in outcome.pictures}
+    assert all(path.is_file() for path in outcome.pictures)
 
 
 def test_sources_that_cannot_be_measured_are_refused() -> None:

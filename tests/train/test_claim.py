@@ -7,7 +7,7 @@ from runs import tiny_run
 
 import flava_parts as fp
 from flava_parts.errors import InputError
-from flava_parts.train.claim import changes, claim
+from flava_parts.train.claim import changes, check_claim, claim
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_change_is_shown_as_a_difference_and_refused(path: Path) -> None:
     """The first line says what to do, by name; the rest is a unified difference of YAML."""
     before = path.read_text()
     with pytest.raises(InputError) as caught:
-        claim(path, tiny_run("train.optimizer.eps=1e-6", steps=9))
+        check_claim(path, tiny_run("train.optimizer.eps=1e-6", steps=9))
     first, *difference = str(caught.value).splitlines()
 
     assert first.startswith(f"{path}: the folder holds a run with another spec; choose another --out")
@@ -43,7 +43,11 @@ def test_a_change_is_shown_as_a_difference_and_refused(path: Path) -> None:
 
 @pytest.mark.parametrize("allow", [["train.steps"], ["train"], ["train.steps", "data"]])
 def test_what_is_allowed_by_name_or_by_block_becomes_the_folder_s(path: Path, allow: list[str]) -> None:
-    claim(path, tiny_run(steps=9), allow=allow)
+    check_claim(path, tiny_run(steps=9), allow=allow)
+
+    assert 4 == fp.load_run(path).train.steps
+
+    claim(path, tiny_run(steps=9))
 
     assert 9 == fp.load_run(path).train.steps
 
@@ -51,7 +55,7 @@ def test_what_is_allowed_by_name_or_by_block_becomes_the_folder_s(path: Path, al
 @pytest.mark.parametrize("allow", [[], ["train.step"], ["train.optimizer"], ["steps"]])
 def test_another_name_allows_nothing(path: Path, allow: list[str]) -> None:
     with pytest.raises(InputError, match=r"--allow train\.steps"):
-        claim(path, tiny_run(steps=9), allow=allow)
+        check_claim(path, tiny_run(steps=9), allow=allow)
 
     assert 4 == fp.load_run(path).train.steps
 

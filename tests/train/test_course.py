@@ -11,7 +11,7 @@ from runs import tiny_run
 
 import flava_parts as fp
 from flava_parts.compose import compose
-from flava_parts.errors import InputError, SpecError
+from flava_parts.errors import InputError, Loc, SpecError
 from flava_parts.train.course import Course
 from flava_parts.train.proposals import Weights
 from flava_parts.train.specs import ChangeSpec, ConstantSpec, PiecewiseSpec
@@ -56,6 +56,73 @@ def test_what_cannot_change_is_a_located_error(change: str, where: str, message:
         tiny_run(f"train.changes.it={block}")
 
     assert ("train", "changes", "it", where) == caught.value.problems[0].loc
+
+
+STEP = "schedule: {{type: flava.piecewise, points: [[0, 1], [{step}, {factor}]]}}"
+
+
+def change(number: str, factor: float, *, step: int = 2) -> str:
+    """A change that multiplies a number from a step on."""
+    return f"{{number: {number}, {STEP.format(step=step, factor=factor)}}}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "message", "see"),
+    [
+        (
+            {"a": change("text_masker.probability", 4), "b": change("text_masker.probability", 4)},
+            "b",
+            "at step 2, probability would be 2.4: input should be less than or equal to 1",
+            ("train", "changes", "a", "schedule"),
+        ),
+        (
+            {"a": change("text_masker.probability", 8), "b": change("text_masker.mask_share", 0.5)},
+            "a",
+            "at step 2, probability would be 1.2: input should be less than or equal to 1",
+            None,
+        ),
+        (
+            {"a": change("text_masker.mask_share", 1.1), "b": change("text_masker.random_share", 2)},
+            "b",
+            "at step 2, mask_share would be 0.88, random_share would be 0.2: ",
+            None,
+        ),
+        (
+            {"a": change("image_masker.total", 100)},
+            "a",
+            "at step 2, 600 patches cannot be hidden in a grid of 4x4, 16 patches",
+            None,
+        ),
+    ],
+)
+def test_changes_are_checked_together_and_against_the_rest(
+    changes: dict[str, str], name: str, message: str, see: Loc | None
+) -> None:
+    """Two of a number, two of a part, one against the grid: the change that is too much beside those before it."""
+    with pytest.raises(SpecError) as caught:
+        tiny_run(*(f"train.changes.{key}={block}" for key, block in changes.items()))
+
+    (problem,) = [problem for problem in caught.value.problems if problem.level == "error"]
+
+    assert ("train", "changes", name, "schedule") == problem.loc
+    assert problem.message.startswith(message)
+    assert see == problem.see
+
+
+def test_changes_that_go_together_are_right() -> None:
+    """Though one of them alone would not be."""
+    pair = {"a": change("text_masker.probability", 8), "b": change("text_masker.probability", 0.5)}
+    spec = tiny_run(*(f"train.changes.{key}={block}" for key, block in pair.items()))
+
+    assert 0.6 == Course(spec.model, spec.train.changes, steps=4).value("text_masker.probability", 3)
+
+
+@pytest.mark.parametrize("step", [1001, 2999, 3999])
+def test_every_step_of_a_long_run_is_tried(step: int) -> None:
+    """A spike of one step is found."""
+    spike = f"schedule: {{type: flava.piecewise, points: [[0, 1], [{step}, 100], [{step + 1}, 1]]}}"
+    with pytest.raises(SpecError, match=f"at step {step}, probability would be 15: "):
+        tiny_run(f"train.changes.it={{number: text_masker.probability, {spike}}}", steps=4000)
 
 
 class Asking:

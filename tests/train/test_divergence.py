@@ -107,6 +107,19 @@ def test_the_replay_makes_the_step_again(tmp_path: Path) -> None:
     assert line["samples"] == lines(tmp_path / "run-replay" / TROUBLE)[0]["samples"]
 
 
+def test_the_replay_names_the_command_and_quotes_paths(tmp_path: Path) -> None:
+    """A fine-tuning is made again by its own command, and with spaces in it; also where spikes are not watched."""
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    Divergence(folder, spike=None, verb="finetune").write("loss", record(1.0), [], checkpoint=folder / "step-00000002")
+    (line,) = lines(folder / TROUBLE)
+
+    assert [
+        *("flava-parts", "finetune", f"{folder}/spec.yaml", "--out", f"{folder}-replay"),
+        *("--resume", f"{folder}/step-00000002"),
+    ] == shlex.split(line["replay"])
+
+
 def record(loss: float, norm: float = 1.0, stream: str = "a") -> dict[str, Any]:
     return {"step": 1, "stream": stream, "loss": loss, "gradient_norm": norm}
 

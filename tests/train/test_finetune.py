@@ -33,6 +33,7 @@ from flava_parts.spec import FinetuneSpec
 from flava_parts.train.checkpoints.layout import CHECKPOINTS, MODEL
 from flava_parts.train.checkpoints.saving import Checkpoints
 from flava_parts.train.checkpoints.tensor_files import read_tensors
+from flava_parts.train.divergence import DivergedError
 from flava_parts.train.finetune import finetune
 from flava_parts.train.loop import State
 from flava_parts.train.resume import checkpoint_of
@@ -197,6 +198,29 @@ def test_a_finetuned_model_comes_back(finished: Path, tmp_path: Path) -> None:
     assert spec.classes == model.classes
     assert records(finished)[-1]["held_out/accuracy"] == pytest.approx(float(right))
     torch.testing.assert_close(model.classify(**inputs), fp.load_finetuned(finished)[0].classify(**inputs))
+
+
+def test_the_average_that_was_measured_comes_back(model_folder: Path, tmp_path: Path) -> None:
+    """As after pretraining: in a folder of its own, beside checkpoints of the weights themselves."""
+    outcome = finetune(tiny(model_folder, "train.ema=0.5"), tmp_path, log=silent)
+    model, processor = fp.load_finetuned(tmp_path / "average")
+    kept = read_tensors(tmp_path / CHECKPOINTS / "step-00000004" / "average.safetensors")
+    spec = fp.load_finetune(tmp_path / "spec.yaml").data.held_out
+    assert spec is not None
+    source = spec.build()
+    samples = [source.sample(index) for index in range(len(source))]
+    chosen = model.classify(**processor(images=[sample.image for sample in samples])).argmax(dim=1)
+    right = (chosen == torch.tensor([sample.labels[0] for sample in samples])).double().mean()
+
+    assert outcome.metrics["held_out/accuracy"] == pytest.approx(float(right))
+    assert all(torch.equal(kept[name], weight) for name, weight in model.named_parameters())
+    assert not torch.equal(weights(tmp_path)["head.dense.weight"], kept["head.dense.weight"])
+
+
+def test_a_diverged_fine_tuning_names_its_own_command(model_folder: Path, tmp_path: Path) -> None:
+    spec = tiny(model_folder, "train.optimizer.learning_rate=1e38", "train.clip_norm=null", "train.schedule.warmup=0")
+    with pytest.raises(DivergedError, match="flava-parts finetune "):
+        finetune(spec, tmp_path, log=silent)
 
 
 def test_from_random_weights_there_is_no_need_for_a_pretrained_model(tmp_path: Path) -> None:
@@ -428,6 +452,46 @@ def test_labels_and_batches_that_cannot_be(
         ),
         (["train.layer_decay=0"], "--set #1: train.layer_decay: should be greater than 0, not 0"),
         (["train.layer_decay=1.5"], "--set #1: train.layer_decay: should be at most 1, not 1.5"),
+        (
+            ["train.rates={losses: 0.5}"],
+            "--set #1: train.rates.losses: a fine-tuning has a head, and no losses; give the rate of head",
+        ),
+        (
+            ["train.rates={fusion: 2}", "head.reads=image"],
+            "--set #1: train.rates.fusion: is no part of this model, whose head reads image (see --set #2 head.reads)",
+        ),
+        (
+            ["train.freeze_until={text_encoder: 3}", "head.reads=image"],
+            "--set #1: train.freeze_until.text_encoder: is no part of this model, whose head reads image "
+            "(see --set #2 head.reads)",
+        ),
+        (
+            ["train.freeze_until={image_encoder: 3}", "train.freeze=[image_encoder]"],
+            "--set #1: train.freeze_until.image_encoder: would thaw what train.freeze keeps as it is to the end; "
+            "name the part in one of them (see --set #2 train.freeze)",
+        ),
+        (
+            ["train.keep_best=held_out/acuracy"],
+            "--set #1: train.keep_best: the best of this fine-tuning is what has the highest held_out/accuracy, "
+            "not held_out/acuracy",
+        ),
+        (
+            ["train.keep_best=held_out/accuracy", "head.multi_label=true"],
+            "--set #1: train.keep_best: the best of this fine-tuning is what has the highest "
+            "held_out/mean_average_precision, not held_out/accuracy",
+        ),
+        (
+            ["train.keep_best=held_out/accuracy", "data.held_out=null"],
+            "--set #1: train.keep_best: nothing is held out to choose the best by; see data.held_out",
+        ),
+        (
+            ["train.parallel=fsdp"],
+            "--set #1: train.parallel: a fine-tuning is one process, and shares its model with no other",
+        ),
+        (
+            ["train.shard_ranks=2"],
+            "--set #1: train.shard_ranks: a fine-tuning is one process, and shares its model with no other",
+        ),
         (["head.reads=sound"], "--set #1: head.reads: should be image or text or fused, not 'sound'"),
         (["head.classes=6"], "--set #1: head.classes: unknown field; it belongs in data"),
         (["head.type=flava.mlp"], "--set #1: head: no head named 'flava.mlp'; there is flava.linear_classifier, "
@@ -456,11 +520,26 @@ def test_an_image_folder_cannot_be_read_as_texts(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         (["train.freeze=[text_encoder]", "head.reads=image"], "text_encoder is no part of this model"),
+        (["train.evaluate_every=1", "data.held_out=null"], "train.evaluate_every: nothing is held out"),
         ([], "is still to be given: the folder of a pretrained model, as --from"),
     ],
 )
 def test_what_is_odd_is_a_warning(changes: list[str], message: str) -> None:
     assert any(message in str(warning) for warning in load("flava.emoji_groups", set=changes).warnings)
+
+
+def test_settings_that_a_fine_tuning_has_a_use_for_are_right() -> None:
+    """What is wrong of another head, or beside another setting."""
+    changes = [
+        "train.rates={head: 2, fusion: 2, text_encoder: 0.5}",
+        "train.freeze_until={text_encoder: 3}",
+        "train.freeze=[image_encoder]",
+        "train.keep_best=held_out/accuracy",
+        "train.evaluate_every=1",
+        "train.parallel=ddp",
+    ]
+
+    assert ["pretrained"] == [warning.loc[0] for warning in load("flava.emoji_groups", set=changes).warnings]
 
 
 def without_fusion(folder: Path) -> Path:

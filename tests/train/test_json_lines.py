@@ -80,8 +80,8 @@ def test_a_run_in_two_halves_writes_the_same_file(tmp_path: Path):
     assert (tmp_path / "whole/metrics.jsonl").read_bytes() == killed.path.read_bytes()
 
 
-def test_an_evaluation_is_kept_only_if_the_run_goes_on_after_it(tmp_path: Path):
-    """One of the very step that a run goes on from will be made again."""
+def test_an_evaluation_is_kept_until_it_is_made_again(tmp_path: Path):
+    """One of the very step that a run goes on from may be made again, and then stands there once."""
     observer = write(tmp_path, range(1, 4))
     observer.evaluated({"step": 3, "retrieval/image_to_text/top1": 0.5})
     observer.stepped({"step": 4, "loss": 1.0})
@@ -91,7 +91,13 @@ def test_an_evaluation_is_kept_only_if_the_run_goes_on_after_it(tmp_path: Path):
 
     observer.begin(step=3, steps=5)
 
-    assert [1, 2, 3] == [record["step"] for record in read_metrics(observer.path)]
+    assert 0.5 == read_metrics(observer.path)[-1]["retrieval/image_to_text/top1"]
+    assert [1, 2, 3, 3] == [record["step"] for record in read_metrics(observer.path)]
+
+    observer.evaluated({"step": 3, "retrieval/image_to_text/top1": 0.25})
+
+    assert 0.25 == read_metrics(observer.path)[-1]["retrieval/image_to_text/top1"]
+    assert [1, 2, 3, 3] == [record["step"] for record in read_metrics(observer.path)]
 
     observer.begin(step=2, steps=5)
 

@@ -42,7 +42,7 @@ def test_csv_has_a_row_for_each_number(tmp_path: Path) -> None:
     assert 3 * 3 + 1 == len(rows)
 
 
-@pytest.mark.parametrize("first", [0, 1, 2])
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
 def test_csv_of_a_run_in_two_halves_is_that_of_one(tmp_path: Path, first: int) -> None:
     """What was written after the step that it goes on from, half a row too, is written again."""
     watch(CsvLines(folder=tmp_path / "whole"))
@@ -53,6 +53,30 @@ def test_csv_of_a_run_in_two_halves_is_that_of_one(tmp_path: Path, first: int) -
     watch(halves, first)
 
     assert (tmp_path / "whole" / "metrics.csv").read_bytes() == halves.path.read_bytes()
+
+
+def test_csv_keeps_the_last_evaluation_of_a_run_that_is_extended(tmp_path: Path) -> None:
+    """It is not made again at that step."""
+    watch(CsvLines(folder=tmp_path))
+    before = (tmp_path / "metrics.csv").read_bytes()
+    CsvLines(folder=tmp_path).begin(step=3, steps=5)
+
+    assert before == (tmp_path / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_tensorboard_shows_no_step_twice(tmp_path: Path, first: int) -> None:
+    """What a killed run wrote after the step that it goes on from is gone, also if that is its beginning."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    observer = TensorBoardSpec().build(folder=tmp_path)
+    watch(observer)
+    # The clock in a file's name counts in seconds, and the order of names is that of reading.
+    for path in (tmp_path / "tensorboard").iterdir():
+        path.rename(path.with_name("events.out.tfevents.0000000001.before"))
+    watch(observer, first)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+
+    assert [1, 2, 3] == [event.step for event in events.Scalars("loss")]
 
 
 def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:

@@ -146,6 +146,85 @@ def test_going_on_with_a_finished_run_measures_again_and_writes_it_once(finished
     assert before == records(folder)
 
 
+def broken_evaluation(*_):
+    raise InputError("picture 7: is broken")
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.parametrize(("every", "left"), [(3, 3), (None, 4)])
+def test_an_evaluation_that_fails_leaves_what_was_trained(finished, tmp_path, monkeypatch, every, left):
+    """On the way and at the end; the run goes on from there, and makes the evaluation that is missing."""
+    spec = tiny_run("train.checkpoint_every=null", f"train.evaluate_every={every or 'null'}")
+    with monkeypatch.context() as patch:
+        patch.setattr("flava_parts.evaluate.retrieval.Retrieval.__call__", broken_evaluation)
+        with pytest.raises(InputError, match="picture 7: is broken"):
+            run(spec, tmp_path, log=silent)
+
+    assert [f"step-{left:08d}"] == checkpoints(tmp_path)
+
+    run(spec, tmp_path, log=silent)
+    evaluations = [record["step"] for record in records(tmp_path) if "loss" not in record]
+
+    assert ([3, 4] if every else [4]) == evaluations
+    assert losses(finished) == losses(tmp_path)
+
+
+def test_a_change_that_does_not_fit_leaves_the_folder_as_it_was(finished, tmp_path):
+    """Though it was allowed: the spec is the folder's once the checkpoint has been read into it."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    with pytest.raises(InputError, match="does not fit the spec"):
+        run(tiny_run("model.image_encoder.width=32"), folder, allow=["model"], log=silent)
+
+    assert (finished / "spec.yaml").read_text() == (folder / "spec.yaml").read_text()
+
+
+def test_a_beginning_that_is_not_there_leaves_no_spec(tmp_path):
+    """So that the corrected run may have the folder, which held something before."""
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"train\.initialize|nowhere"):
+        run(tiny_run(f"train.initialize.image_encoder={tmp_path / 'nowhere'}"), tmp_path, log=silent)
+
+    assert not (tmp_path / "spec.yaml").exists()
+
+
+def test_a_finished_run_that_is_extended_keeps_its_evaluation(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    run(tiny_run(steps=5), folder, allow=["train.steps"], log=silent)
+
+    assert [4, 5] == [record["step"] for record in records(folder) if "loss" not in record]
+    assert records(finished) == records(folder)[:5]
+
+
+@pytest.mark.parametrize(("first", "then"), [("muon", "adamw"), ("adamw", "muon")])
+def test_another_optimiser_begins_anew(tmp_path, first, then):
+    """And says so, whichever of the two it is; the weights go on."""
+    said: list[str] = []
+    run(tiny_run(f"train.optimizer={{type: flava.{first}}}", steps=2), tmp_path, log=silent)
+    changed = tiny_run(f"train.optimizer={{type: flava.{then}}}", steps=3)
+    outcome = run(changed, tmp_path, allow=["train.steps", "train.optimizer"], log=said.append)
+
+    assert (True, 3) == (outcome.complete, outcome.step)
+    begun = tmp_path / "checkpoints" / "step-00000002"
+    assert f"{begun} was made with flava.{first}: flava.{then} begins anew, with no averages" in said
+
+
+@pytest.mark.parametrize(("told", "then"), [("bf16", "bf16"), ("auto", "fp32")])
+def test_a_precision_that_is_told_counts_for_what_comes(finished, tmp_path, monkeypatch, told, then):
+    """Only `auto` keeps what a checkpoint had, whatever would be faster now."""
+    monkeypatch.setattr("flava_parts.train.beginning.fastest", lambda device, ranks: "bf16")
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    run(tiny_run(f"train.precision={told}", steps=5), folder, allow=["train"], log=silent)
+    facts = json.loads((folder / "checkpoints" / "step-00000005" / "state.json").read_text())
+
+    assert then == facts["precision"]["choice"]
+
+
 def test_a_run_leaves_torch_as_it_was(finished):
     assert not torch.are_deterministic_algorithms_enabled()
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Gt, Lt, MinLen
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from ..data.sources.specs import SourceSpec
+from ..errors import InputError, Problem
 from ..facts import Modality
 from ..part import PartSpec, Slot, fault
 
 if TYPE_CHECKING:
+    from ..wiring import Wiring
     from .evaluation import Evaluation
     from .probe import LinearProbe
     from .retrieval import Retrieval
     from .zero_shot import ZeroShot
+
+
+DRAWN_ANYWAY = ("losses", "masks")
+"""The pictures that a run's folder has whatever is evaluated; those of evaluations are called after their names."""
 
 
 class EvaluationSpec(PartSpec):
@@ -43,6 +50,9 @@ class RetrievalSpec(EvaluationSpec):
         _need(self.source, "source", "image", "text")
         return self
 
+    def problems(self, wiring: Wiring) -> Iterable[Problem]:
+        return _space_problems(wiring)
+
     def build(self) -> Retrieval:
         from .retrieval import Retrieval
 
@@ -67,6 +77,10 @@ class ZeroShotSpec(EvaluationSpec):
                 raise fault("templates", f"{template!r} has no {{}} where the name of a class goes")
         _need(self.source, "source", "image")
         return self
+
+    def problems(self, wiring: Wiring) -> Iterable[Problem]:
+        yield from _space_problems(wiring)
+        yield from _class_problems(self.source, "source")
 
     def build(self) -> ZeroShot:
         from .zero_shot import ZeroShot
@@ -100,6 +114,10 @@ class ProbeSpec(EvaluationSpec):
         _need(self.test, "test", "image")
         return self
 
+    def problems(self, wiring: Wiring) -> Iterable[Problem]:
+        yield from _class_problems(self.train, "train")
+        yield from _class_problems(self.test, "test")
+
     def build(self) -> LinearProbe:
         from .probe import LinearProbe
 
@@ -117,3 +135,22 @@ class ProbeSpec(EvaluationSpec):
 def _need(source: SourceSpec, field: str, *modalities: Modality) -> None:
     if missing := [modality for modality in modalities if modality not in source.provides]:
         raise fault(field, f"{source.type_name()} has no {' and no '.join(missing)}")
+
+
+def _space_problems(wiring: Wiring) -> Iterator[Problem]:
+    if not wiring.shares_space:
+        yield Problem(
+            (),
+            "compares images with texts, but the model has no contrastive loss, which gives both a shared space; "
+            "add one, or leave this evaluation out with null",
+            see=("model", "losses"),
+        )
+
+
+def _class_problems(source: SourceSpec, field: str) -> Iterator[Problem]:
+    try:
+        labelled = bool(source.classes)
+    except InputError:
+        return  # the samples, whose folders name the classes, need not be there before the run
+    if not labelled:
+        yield Problem((field,), f"the pictures of {source.type_name()} have no classes; take a source with labels")

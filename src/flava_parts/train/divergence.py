@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,14 +30,16 @@ class DivergedError(FlavaPartsError):
 
 
 class Divergence:
-    """Looks at every update of the run in a folder. ``spike``: how many times the running median is too much.
+    """Looks at every update of the run in a folder. ``spike``: how many times the running median is too much; ``verb``:
+    the command that made the run, and can make its steps again.
 
     Each of several processes, by ``rank``, has its own samples, and its own file.
     """
 
-    def __init__(self, folder: Path, *, spike: float | None, rank: int = 0) -> None:
+    def __init__(self, folder: Path, *, spike: float | None, rank: int = 0, verb: str = "train") -> None:
         self.path = folder / (f"trouble-{rank}.jsonl" if rank else TROUBLE)
         self._spike = spike
+        self._verb = verb
         self._losses: dict[str, deque[float]] = {}
 
     def reason(self, record: Mapping[str, Any], *, is_overflow: bool) -> Reason | None:
@@ -76,14 +79,13 @@ class Divergence:
         replay = None
         if checkpoint is not None:
             folder = self.path.parent
-            replay = f"flava-parts train {folder / 'spec.yaml'} --out {folder}-replay --resume {checkpoint}"
+            spec, out = str(folder / "spec.yaml"), f"{folder}-replay"
+            replay = shlex.join(["flava-parts", self._verb, spec, "--out", out, "--resume", str(checkpoint)])
             line["replay"] = replay
         with self.path.open("a", encoding="ascii", newline="\n") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
-        what = {
-            "loss": "the loss is not finite",
-            "gradient": "the gradient is not finite",
-            "spike": f"the loss is {record['loss']:.4g}, more than {self._spike:g} times its running median",
-        }[reason]
+        what = f"the {reason} is not finite"
+        if reason == "spike":
+            what = f"the loss is {record['loss']:.4g}, more than {self._spike:g} times its running median"
         said = f"step {step}, stream {record['stream']}: {what}; its samples are in {self.path}"
         return said if replay is None else f"{said}; to make the step again: {replay}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import cast
@@ -21,9 +22,12 @@ from ..loading import load_finetune
 from ..plugins import default_registry
 from ..registry import Registry
 from ..spec import FinetuneSpec
+from ..writing import to_yaml
+from .average import AVERAGE
 from .beginning import new_state
-from .checkpoints.layout import SPEC
-from .claim import claim
+from .checkpoints.layout import MODEL, SPEC
+from .checkpoints.tensor_files import save_tensors
+from .claim import check_claim, claim
 from .interruption import Interrupted, Interruption
 from .json_lines import METRICS, read_metrics
 from .loop import train
@@ -72,11 +76,11 @@ def _finetune(
         before = load_finetune(told, registry=registry)
         assert before.model is not None
         spec = completed(spec, before.model, before.data)
+    check_claim(folder / SPEC, spec, registry=registry, allow=allow)
     torch.manual_seed(spec.train.seed)
     model = compose_classifier(spec)
     if pretrained is not None:
         take_over(model, load_stored(pretrained), place=pretrained.place)
-    claim(folder / SPEC, spec, registry=registry, allow=allow)
 
     data, size, labelling = spec.data, spec.train.batch_size, _labelling(spec)
     batches = LabelledBatches(
@@ -86,7 +90,8 @@ def _finetune(
     state = new_state(model, spec.train, say=log)
     checkpoints = checkpoints_of(spec, folder, registry)
     if begun is not None:
-        go_on(state, begun, checkpoints, say=log)
+        go_on(state, begun, checkpoints, spec, registry=registry, say=log)
+    claim(folder / SPEC, spec, registry=registry)  # only now: nothing has refused it
     observers = [observer.build(folder=folder) for observer in spec.observers.values()]
     trained = model if state.average is None else cast(FlavaForClassification, state.average.module)
     metrics: dict[str, float] = {}
@@ -102,6 +107,8 @@ def _finetune(
         try:
             if train(state, loading.batch, spec.train, observers, checkpoints, interruption, evaluate):
                 with interruption.at_once():
+                    if state.average is not None:
+                        _leave_average(spec, folder, trained)
                     return Outcome(complete=True, step=state.step, metrics=metrics, pictures=_draw(folder))
         except Interrupted:
             pass  # while the finished model was drawn
@@ -117,6 +124,15 @@ def _labelling(spec: FinetuneSpec) -> Labelling:
         tokenizer=processor.tokenizer,
         views=processor.views,
     )
+
+
+def _leave_average(spec: FinetuneSpec, folder: Path, model: FlavaForClassification) -> None:
+    """The averaged model, which is the one that was measured, in a folder for `load_finetuned`."""
+    average = folder / AVERAGE
+    shutil.rmtree(average, ignore_errors=True)  # of the same fine-tuning, when it had fewer steps
+    average.mkdir()
+    save_tensors(model.state_dict(), average / MODEL)
+    (average / SPEC).write_text(to_yaml(spec), encoding="utf-8")
 
 
 def _draw(folder: Path) -> tuple[Path, ...]:

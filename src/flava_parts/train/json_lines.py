@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,32 +24,36 @@ class JsonLines:
 
     def __init__(self, *, folder: Path) -> None:
         self.path = Path(folder) / METRICS
+        self._begun = 0
 
     def begin(self, *, step: int, steps: int) -> None:
-        """Keep the steps up to ``step`` and the evaluations before it; what came later will be made again.
-
-        The file is replaced as a whole, so that a crash leaves the old one or the new one.
-        """
+        """Keep what there is up to ``step``; what came later will be made again."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.path.exists():
-            return
-        rewritten = self.path.with_name(f".{METRICS}.new")
-        with rewritten.open("wb") as file:
-            file.writelines(line for line, record in _lines(self.path) if record["step"] < step + ("loss" in record))
-            file.flush()
-            os.fsync(file.fileno())
-        rewritten.replace(self.path)
+        self._begun = step
+        if self.path.exists():
+            self._keep(lambda record: record["step"] <= step)
 
     def stepped(self, record: Record) -> None:
         """Append a line."""
         self._append(record)
 
     def evaluated(self, record: Record) -> None:
-        """Append a line."""
+        """Append a line, in place of that of an evaluation which is made again where the run went on."""
+        if record["step"] == self._begun and self.path.exists():
+            self._keep(lambda old: old["step"] < self._begun or "loss" in old)
         self._append(record)
 
     def end(self) -> None:
         """Nothing is left to do: every line is already written."""
+
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Replace the file as a whole by its wanted lines, so that a crash leaves the old one or the new one."""
+        rewritten = self.path.with_name(f".{METRICS}.new")
+        with rewritten.open("wb") as file:
+            file.writelines(line for line, record in _lines(self.path) if wanted(record))
+            file.flush()
+            os.fsync(file.fileno())
+        rewritten.replace(self.path)
 
     def _append(self, record: Record) -> None:
         finite = {name: None if _is_endless(value) else value for name, value in record.items()}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,12 @@ from .observers import Observer
 from .optimizer_state import empty_tensors, optimizer_scalars, optimizer_state, optimizer_tensors, put_scalars
 from .precision import Precision, keep_exact
 from .proposals import Proposer, Weights
+from .ranks import FirstFailedError
 from .specs import PretrainTrainSpec, TrainSpec
 from .throughput import Throughput
+
+if TYPE_CHECKING:
+    from .checkpoints.parts import TensorGroup
 
 
 @dataclass
@@ -82,8 +86,8 @@ class State:
             "proposed": {} if self.weights is None else dict(self.weights.proposed),
         }
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Become what `tensors` and `facts` told when the checkpoint was written.
+    def restore(self, checkpoint: Checkpoint, *, optimizer: bool = True) -> None:
+        """Become what `tensors` and `facts` told when the checkpoint was written; the optimiser only if asked.
 
         Everything is compared before anything is changed. Raises InputError, which names the file, for what is missing,
         unexpected, or of another shape or type.
@@ -91,25 +95,30 @@ class State:
         own = self._own()
         kept = own if self.spread is None else self.spread.kept(own)
         held = {group: checkpoint.group(group) for group in own}
-        optimizer = held.pop("optimizer")
+        averages = held.pop("optimizer")
         for group, found in held.items():
             check_fit(found.outline, kept[group], place=str(found.place), exactly=True)
-        fields = empty_tensors(self.model, optimizer.outline)
-        optimizer.read(fields)
-        if self.spread is not None:
-            fields = self.spread.parts(fields)
-        fields = optimizer_state(self.model, self.optimizer, fields, place=str(optimizer.place))
+        fields = self._averages(averages) if optimizer else None
         for group, found in held.items():
             found.read(kept[group])  # right into the model, for which there may be no room twice
             if self.spread is not None:
                 self.spread.put(kept[group], own[group])
         self.model.load_state_dict(own["model"])  # a codebook then knows that it is fitted
-        self.optimizer.load_state_dict(fields)
-        put_scalars(checkpoint.facts.get("param_groups", ()), self.optimizer)
+        if fields is not None:
+            self.optimizer.load_state_dict(fields)
+            put_scalars(checkpoint.facts.get("param_groups", ()), self.optimizer)
         self.precision.restore(checkpoint.facts.get("precision", {}))
         if self.weights is not None:
             self.weights.proposed.update(checkpoint.facts.get("proposed", {}))
         self.step = checkpoint.facts["step"]
+
+    def _averages(self, found: TensorGroup) -> dict[str, Any]:
+        """What the optimiser takes of a checkpoint's tensors. Raises InputError if they are not this model's."""
+        fields = empty_tensors(self.model, found.outline)
+        found.read(fields)
+        if self.spread is not None:
+            fields = self.spread.parts(fields)
+        return optimizer_state(self.model, self.optimizer, fields, place=str(found.place))
 
 
 def train(
@@ -126,7 +135,7 @@ def train(
     ``batch_of`` gives the batch of a step, counted from 0: whatever is random in it follows from the step alone.
     ``evaluate`` measures the model as it is then, every ``spec.evaluate_every`` steps and at the end.
     In both cases the last thing done is a checkpoint. Raises DivergedError, after a checkpoint, if an update's loss or
-    gradient is not finite and ``spec.non_finite`` is ``stop``.
+    gradient is not finite and ``spec.non_finite`` is ``stop``, and, after a checkpoint too, what ``evaluate`` raises.
     """
     schedule = spec.schedule.build(steps=spec.steps)
     pretraining = isinstance(spec, PretrainTrainSpec)
@@ -136,7 +145,8 @@ def train(
     own = ["rank", ranks.rank] if ranks.rank else []  # each process drops out other units
     proposing = ranks.any_failed(any(isinstance(observer, Proposer) for observer in observers))
     throughput = Throughput(device, precision.dtype)
-    divergence = Divergence(checkpoints.folder.parent, spike=spec.spike, rank=ranks.rank)
+    verb = "train" if pretraining else "finetune"
+    divergence = Divergence(checkpoints.folder.parent, spike=spec.spike, rank=ranks.rank, verb=verb)
     if precision.dtype != torch.float32:
         keep_exact(model)
     if spec.recompute:
@@ -161,13 +171,25 @@ def train(
             return None
 
     def measured() -> Mapping[str, float]:
-        """The evaluation that is due after this step, if one is, and nobody asks to stop meanwhile."""
+        """The evaluation that is due after this step, if one is, and nobody asks to stop meanwhile.
+
+        One that fails ends the run, but not before there is a checkpoint of what was trained.
+        """
         due = state.step == spec.steps or (spec.evaluate_every and state.step and state.step % spec.evaluate_every == 0)
+        if not due:
+            return {}
+        measures: Mapping[str, float] = {}
+        failure = None
         try:
             with interruption.at_once(together=True):
-                measures = evaluate() if due else {}
+                measures = evaluate()
         except Interrupted:
-            return {}
+            pass
+        except Exception as error:
+            failure = error
+        if ranks.any_failed(failure is not None):  # the first measures, while all write the checkpoint
+            checkpoints.save(state.tensors(), state.facts())
+            raise failure or FirstFailedError("the first process failed")
         for observer in observers if measures else ():
             observer.evaluated({"step": state.step, **measures})
         return measures

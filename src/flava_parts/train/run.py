@@ -32,7 +32,7 @@ from .checkpoints.layout import CHECKPOINTS, SPEC
 from .checkpoints.run_lock import LOCK, run_lock
 from .checkpoints.saving import Checkpoints
 from .checkpoints.surroundings import surroundings
-from .claim import claim
+from .claim import check_claim, claim
 from .course import Course
 from .distribution import Spread, joined, local_device, share_first
 from .interruption import SIGNALS, Interrupted, Interruption
@@ -109,7 +109,7 @@ def _run(
     if ranks.rank:
         log = _silent
     begun = checkpoint_of(folder, resume, say=log, ranks=ranks)
-    first_does(ranks, lambda: claim(folder / SPEC, spec, registry=registry, allow=allow))
+    first_does(ranks, lambda: check_claim(folder / SPEC, spec, registry=registry, allow=allow))
     torch.manual_seed(spec.train.seed)
     model = compose(spec.model, vocab=spec.data.tokenizer.vocab())
     model.loss_means = spec.train.loss_means
@@ -129,8 +129,10 @@ def _run(
     state = new_state(model, spec.train, course=course, ranks=ranks, say=log)
     checkpoints = checkpoints_of(spec, folder, registry, ranks)
     if begun is not None:
-        go_on(state, begun, checkpoints, say=log)
-    elif spec.model.codebook is not None and spec.model.codebook.learns_from_images:
+        go_on(state, begun, checkpoints, spec, registry=registry, say=log)
+    # Only now: a spec whose weights were not to be had would be in the way of the corrected one.
+    first_does(ranks, lambda: claim(folder / SPEC, spec, registry=registry))
+    if begun is None and spec.model.codebook is not None and spec.model.codebook.learns_from_images:
         log(f"fitting {spec.model.codebook.codes.vocab_size} codes on the run's pictures")
         path = folder / "codebook.safetensors"
         first_does(ranks, lambda: fit_codebook(model, batches, seed=spec.train.seed, path=path))

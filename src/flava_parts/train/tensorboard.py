@@ -23,7 +23,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError(f"flava.tensorboard needs {error.name}: pip install 'flava-parts[tensorboard]'") from None
-        self._writer = SummaryWriter(str(self.path), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(self.path), purge_step=step + 1)
 
     def stepped(self, record: Record) -> None:
         """Add a point to each curve."""
