@@ -21,7 +21,7 @@ RUNGS = (
     ("spec",),
     ("registry", "hooks", "installed", "plugin_file", "plugins", "builtin", "document", "inheritance"),
     ("messages", "schema", "wiring", "finetuning", "writing", "loading"),
-    ("model", "narrowing", "output"),
+    ("model", "scoring", "narrowing", "output"),
     ("compose",),
     ("cost", "shapes"),
     ("cli",),
