@@ -18,7 +18,8 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".", *plain)
     # torchmultimodal pins packages of its day that its FLAVA does not need.
     session.install("--no-deps", *(need for need in GROUPS["tests"] if need.startswith("torchmultimodal")))
-    session.run("pytest", "-n", "auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    # Neighbours stay on one core, so that what they share is made once; who is done first takes from the others.
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
