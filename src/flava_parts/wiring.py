@@ -195,7 +195,7 @@ def _idle_parts(spec: FlavaSpec, wiring: Wiring) -> Iterator[Problem]:
     read_by = {
         "fusion": wiring.reads & _FUSED,
         "codebook": wiring.reads & {Streams.IMAGE_LABELS},
-        "image_masker": wiring.reads & (_MASKED_IMAGE | {Streams.FUSED_SUMMARY}),
+        "image_masker": wiring.hides_patches,
         "text_masker": wiring.reads & (_FUSED | {Streams.MASKED_WORDS}),
         "pair_masker": wiring.reads & {Streams.MATCH_LABELS},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -39,12 +39,8 @@ def making_on(device: torch.device | str) -> Generator[None]:
 
     On ``meta``, where there is nothing to draw, none is: torch would import its compiler for it, a second and 130 MB.
     """
-    with torch.device(device) as made_on:
-        if made_on.type == "meta":
-            with Blank():
-                yield
-        else:
-            yield
+    with torch.device(device) as place, Blank() if place.type == "meta" else nullcontext():
+        yield
 
 
 def initialize(module: nn.Module, std: float) -> None:
