@@ -33,9 +33,9 @@ RANKED = 5
 PICTURES, PICTURE_SIDE = 64, 128
 """So many pictures are kept to look at, of this side in pixels."""
 
-SCORES = 2**23
-"""So many scores are held at once, whatever the numbers of queries and keys: 32 MiB. Larger ones than that malloc maps
-anew each time, which takes a third longer."""
+SCORES = 2**22
+"""So many scores are held at once, whatever the numbers of queries and keys: 16 MiB. More than twice that malloc maps anew
+each time; just below, it may, and holes stay: twice as many took up to three times as long, and 0.3 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +172,18 @@ def ranks(queries: Tensor, keys: Tensor, query_groups: Tensor, key_groups: Tenso
     # Written into one tensor: small ones, kept between the large ones of each chunk, would keep the heap from reuse.
     found = key_groups.new_empty(len(queries), dtype=torch.int64)
     for rows in _chunks(queries, keys):
-        scores = queries[rows] @ keys.T
-        right = query_groups[rows, None] == key_groups
-        best = torch.where(right, scores, -torch.inf).amax(dim=1, keepdim=True)
-        behind = (scores < best).logical_or_(right).view(torch.uint8)  # bytes are added twice as fast as truth values
-        found[rows] = 1 + len(keys) - behind.sum(dim=1, dtype=torch.int32)
+        found[rows] = _ranks(queries[rows] @ keys.T, query_groups[rows, None] == key_groups)
     return found
+
+
+def _ranks(scores: Tensor, right: Tensor) -> Tensor:
+    """The ranks (Q,) of a chunk, of scores (Q, K) and of which keys are right (Q, K).
+
+    A function of its own, so that nothing of one chunk is there while the next is computed.
+    """
+    best = torch.where(right, scores, -torch.inf).amax(dim=1, keepdim=True)
+    behind = (scores < best).logical_or_(right).view(torch.uint8)  # bytes are added twice as fast as truth values
+    return 1 + scores.shape[1] - behind.sum(dim=1, dtype=torch.int32)
 
 
 def groups_of(captions: Sequence[Collection[str]]) -> Tensor:
