@@ -34,8 +34,8 @@ PICTURES, PICTURE_SIDE = 64, 128
 """So many pictures are kept to look at, of this side in pixels."""
 
 SCORES = 2**22
-"""So many scores are held at once, whatever the numbers of queries and keys: 16 MiB. More than twice that malloc maps anew
-each time; just below, it may, and holes stay: twice as many took up to three times as long, and 0.3 GiB."""
+"""So many scores are held at once, whatever the numbers of queries and keys: 16 MiB. At 32 MiB malloc maps them anew
+each time, or leaves holes of their size: it took up to three times as long, and 0.3 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
