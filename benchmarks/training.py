@@ -79,12 +79,13 @@ def rows(*, smoke: bool, rounds: int) -> Iterator[Row]:
         0.85,
         f"{share:.2f} of {operations / statistics.median(needed):.3g} FLOP/s, which is kept up for {length:g} s",
     )
-    own_peak, their_peak = (peak_of_step(who, folder, batch) for who in ("ours", "theirs"))
+    peaks = [[peak_of_step(who, folder, batch) for who in ("ours", "theirs")] for _ in range(rounds)]
+    own_peaks, their_peaks = map(tuple, zip(*peaks, strict=True))
     yield Row(
         "P1m",
         "P1's peak resident memory (GiB)",
-        (own_peak,),
-        (their_peak,),
+        own_peaks,
+        their_peaks,
         1 / 0.70,
         "of a process that makes two such steps",
     )

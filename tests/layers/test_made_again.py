@@ -109,3 +109,17 @@ def test_only_the_output_of_a_cheap_layer_is_made_again() -> None:
         assert torch.equal(F.gelu(given.detach()), other.grad)
         other.grad = None
     assert calls == ["forward"]
+
+
+def test_sums_take_the_memory_of_what_is_added_only_where_a_block_forgets() -> None:
+    """Elsewhere hooks find what a layer gave as it gave it."""
+    states = torch.randn(B, N, D)
+    for forgets in (False, True):
+        made = block(forgets=forgets)
+        seen: list[tuple[Tensor, Tensor]] = []
+        for layer in (made.attention.output, made.mlp.down):
+            layer.register_forward_hook(lambda _, __, given, seen=seen: seen.append((given, given.clone())))
+        output, _ = made(states)
+
+        assert forgets is (output.data_ptr() == seen[-1][0].data_ptr())
+        assert all(forgets is not torch.equal(given, copy) for given, copy in seen)

@@ -72,10 +72,16 @@ class Block(nn.Module):
             attended, weights = self.attention(
                 normed, bias, positions, read=read, head_mask=head_mask, output_attentions=output_attentions
             )
-        states = at(states, read) + self.dropout(attended)
+        states = self._sum(at(states, read), self.dropout(attended))
         normed = self.mlp_norm(states)
         with made_again(normed, self.mlp_norm, states, asked=self.mlp.forgets):
-            return states + self.dropout(self.mlp(normed)), weights
+            return self._sum(states, self.dropout(self.mlp(normed))), weights
+
+    def _sum(self, states: Tensor, update: Tensor) -> Tensor:
+        """Both added, in the memory of the update where the block is to keep little; else that may be looked at."""
+        if self.mlp.forgets and update.dtype == states.dtype:
+            return update.add_(states)
+        return states + update
 
     def forget(self) -> None:
         """From now on, do not keep outputs of norms and activation for the backward pass, which makes them again: less

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -108,6 +109,9 @@ def test_what_is_no_such_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(InputError, match=r"a\.parquet: no Parquet file can be read"):
         Parquet(files=f"{tmp_path}/a.parquet")
+    os.mkfifo(tmp_path / "pipe.parquet")  # which would be waited for
+    with pytest.raises(InputError, match=r"pipe\.parquet: is no regular file, but a folder, pipe or device"):
+        Parquet(files=f"{tmp_path}/pipe.parquet")
     pytest.importorskip("datasets")
     with pytest.raises(InputError, match="no data set can be read"):
         HFDataset(folder=str(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from errno import ENOENT
@@ -106,6 +107,14 @@ class ByteFile:
 def is_remote(path: str) -> bool:
     """Whether a path is an address of an object store."""
     return "://" in path
+
+
+def check_kind(path: str) -> None:
+    """Raise InputError for a pipe, device or folder: opening a pipe waits for whoever writes to it."""
+    with naming(path):
+        mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: is no regular file, but a folder, pipe or device; it is to be read at any place")
 
 
 def store(path: str) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import InputError
 from .arrow_rows import UNREADABLE, lengths_of, record_of, row_at, rows_of, wanted_rows
+from .byte_file import check_kind
 from .caption_rule import CaptionRule, UnusableError
 from .lengths import Lengths
 from .opened import Opened
@@ -127,6 +128,7 @@ def _opened(path: str, columns: Sequence[str]) -> Any:
         from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
         raise InputError(f"{path}: needs pyarrow; pip install 'flava-parts[parquet]'") from None
+    check_kind(path)
     try:
         file = parquet.ParquetFile(path, memory_map=True)
     except UNREADABLE as error:

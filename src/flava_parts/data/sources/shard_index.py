@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
-import stat
 from array import array
 from collections import Counter
 from collections.abc import Mapping
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from ...errors import InputError
-from .byte_file import ByteFile, naming
+from .byte_file import ByteFile, check_kind
 from .caption_rule import UnusableError
 from .strings import Strings
 from .tar import members_of
@@ -221,17 +219,9 @@ def write_index(path: str) -> ShardIndex:
     """Read a shard, write its index beside it in one step, and give it back. Raises InputError."""
     shard = ByteFile(path)
     if not shard.is_remote:
-        _check_kind(path)
+        check_kind(path)
     with shard.stream() as file:
         index = ShardIndex.of(file, path, shard.size)
     shard.close()
     ByteFile(path + SUFFIX).replace(index.to_bytes())
     return index
-
-
-def _check_kind(path: str) -> None:
-    """Raise InputError for a pipe, device or folder: opening a pipe waits for whoever writes to it."""
-    with naming(path):
-        mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{path}: is no regular file, but a folder, pipe or device; shards are read at any place")
