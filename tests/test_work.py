@@ -64,13 +64,16 @@ def labels_of(tensors: dict[str, Tensor]) -> tuple[int, int, int, int]:
 
 
 def expected(tensors: dict[str, Tensor], use: str) -> int:
-    """Operations of all linear layers in a forward pass that leaves out what nobody reads."""
+    """Operations of all linear layers in a forward pass that leaves out what nobody reads.
+
+    Where a summary alone is read, no keys and values are made (tests/layers/test_attention.py).
+    """
     patches, most_patches, words, most_words = labels_of(tensors)
     if use == "images":
         return CUT + block(B * N, B * N) + block(B * N, B * most_patches) + head(patches, CODES)
     if use == "texts":
         return block(B * L, B * L) + block(B * L, B * most_words) + head(words, V)
-    towers = sum(3 * block(B * length, B * length) + block(B * length, B) for length in (N, L))
+    towers = sum(3 * block(B * length, B * length) + block(0, B) for length in (N, L))
     read = B * (1 + most_patches + most_words)
     fusion = 2 * B * (N + L) * D * D + block(B * FUSED, B * FUSED) + block(B * FUSED, read)
     matching = 2 * B * (D * D + 2 * D)

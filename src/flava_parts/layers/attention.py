@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -100,24 +101,56 @@ class Attention(nn.Module):
         """
         if bias is not None and bias.shape[2] > 1:
             bias = at(bias.transpose(1, 2), read).transpose(1, 2)
-        query, key, value = (
-            layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer, tokens in ((self.query, at(states, read)), (self.key, states), (self.value, states))
-        )
-        if self.relative is not None and positions is not None:
-            distance_bias = self.relative(query, key, positions, read)
-            bias = distance_bias if bias is None else bias + distance_bias
         dropout = self.dropout if self.training else 0.0
+        query = self._in_heads(self.query(at(states, read)))
         weights = None
-        if output_attentions:
-            scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
-            weights = (scores if bias is None else scores + bias).softmax(dim=-1)
-            weights = F.dropout(weights, dropout)
-            if head_mask is not None:
-                weights = weights * head_mask[:, None, None]
-            context = weights @ value
+        if query.shape[2] == 1 and not output_attentions and not dropout and self._is_plain:
+            context = self._carried(query, states, bias)
         else:
-            context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-            if head_mask is not None:  # a factor of all weights of a head is one of what they add up to
-                context = context * head_mask[:, None, None]
+            key, value = self._in_heads(self.key(states)), self._in_heads(self.value(states))
+            if self.relative is not None and positions is not None:
+                distance_bias = self.relative(query, key, positions, read)
+                bias = distance_bias if bias is None else bias + distance_bias
+            if output_attentions:
+                scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+                weights = F.dropout((scores if bias is None else scores + bias).softmax(dim=-1), dropout)
+                if head_mask is not None:
+                    weights = weights * head_mask[:, None, None]
+                context = weights @ value
+            else:
+                context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+        if head_mask is not None and weights is None:  # a factor of all weights of a head is one of what they add up to
+            context = context * head_mask[:, None, None]
         return self.output(context.transpose(1, 2).flatten(2)), weights
+
+    def _in_heads(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) to (B, heads, N, d)."""
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether keys and values are what their layers' weights say, and nobody looks at them: there are no hooks."""
+        return self.relative is None and not any(
+            type(layer) is not nn.Linear or layer._forward_hooks or layer._forward_pre_hooks
+            for layer in (self.key, self.value)
+        )
+
+    def _carried(self, query: Tensor, states: Tensor, bias: Tensor | None) -> Tensor:
+        """What one token a row, whose queries are (B, heads, 1, d), finds in states (B, N, D): (B, heads, 1, d).
+
+        Keys and values are not made, which would take 4 N D^2 operations: q . (K x + b) is (K^T q) . x + q . b, and the
+        mean of V x + b, by weights that add up to 1, is V times the mean of x, + b.
+        """
+        keys, values = (layer.weight.unflatten(0, (self.heads, -1)) for layer in (self.key, self.value))
+        # Its type says Parameter, which it is not without bias.
+        biases = [cast("Tensor | None", layer.bias) for layer in (self.key, self.value)]
+        of_query, of_mean = (None if bias is None else bias.view(self.heads, 1, -1) for bias in biases)
+        scores = torch.einsum("bhid,hde->bhie", query, keys).flatten(1, 2) @ states.transpose(1, 2)
+        scores = scores.unflatten(1, (self.heads, 1)).to(torch.promote_types(scores.dtype, torch.float32))
+        if of_query is not None:
+            scores = scores + (query * of_query).sum(dim=-1, keepdim=True)
+        scores = scores / math.sqrt(query.shape[-1])
+        weights = (scores if bias is None else scores + bias).softmax(dim=-1).to(states.dtype)
+        means = (weights.flatten(1, 2) @ states).unflatten(1, (self.heads, 1))
+        context = torch.einsum("bhie,hde->bhid", means, values)
+        return context if of_mean is None else context + of_mean

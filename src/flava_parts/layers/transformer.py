@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,14 +80,26 @@ class Block(nn.Module):
 
     def _sum(self, states: Tensor, update: Tensor) -> Tensor:
         """Both added, in the memory of the update where the block is to keep little; else that may be looked at."""
-        if self.mlp.forgets and update.dtype == states.dtype:
-            return update.add_(states)
+        if self.mlp.forgets and update.dtype == states.dtype and not torch.compiler.is_compiling():
+            return cast(Tensor, _SumInPlace.apply(states, update))
         return states + update
 
     def forget(self) -> None:
         """From now on, do not keep outputs of norms and activation for the backward pass, which makes them again: less
         than two thirds of the memory, for a hundredth of the time."""
         self.mlp.forgets = True
+
+
+class _SumInPlace(torch.autograd.Function):
+    """A sum in the memory of its second term. ``add_`` would have the gradient copied, since that is a view."""
+
+    @staticmethod
+    def forward(_: Any, states: Tensor, update: Tensor) -> Tensor:
+        return update.detach().add_(states)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient, gradient
 
 
 class Pooler(nn.Module):
