@@ -25,7 +25,7 @@ from .facts import (
 from .layers.output import EncoderOutput
 from .losses.counts import global_counts, global_shares
 from .losses.gather import gather, rank_and_size
-from .narrowing import Narrowing, narrow, takes
+from .narrowing import Labelled, Narrowing, narrow, takes
 from .output import Encoded, FlavaOutput
 from .scoring import Scorer, check_pairs
 
@@ -431,19 +431,30 @@ class FlavaForPreTraining(Scorer):
         masked = inputs.bool_masked_pos.flatten(1).bool()
         labels = inputs.mim_labels
         if labels is None:
-            assert self.codebook is not None
+            assert inputs.codebook_pixel_values is not None
             labelled = narrowing.labelled.get(Streams.IMAGE_LABELS)
-            if labelled is not None and takes(self.codebook, "read"):
-                codes = self.codebook(inputs.codebook_pixel_values, read=labelled.positions)
-                labels = torch.full_like(masked, IGNORE, dtype=codes.dtype).scatter(1, labelled.positions, codes)
-            else:
-                labels = self.codebook(inputs.codebook_pixel_values)
+            labels = self._codes(inputs.codebook_pixel_values, masked, labelled)
         labels = labels.flatten(1)
         if labels.shape != masked.shape:
             raise ValueError(
                 f"there are {tuple(labels.shape)} image labels but {tuple(masked.shape)} patches in the mask"
             )
         return _where(torch.where(masked, labels, IGNORE), matched)
+
+    def _codes(self, pixels: Tensor, masked: Tensor, labelled: Labelled | None) -> Tensor:
+        """Codes (B, P) of all patches, or of those that are ``labelled``, and `IGNORE` in rows that have none."""
+        assert self.codebook is not None
+        if labelled is None:
+            return self.codebook(pixels)
+        rows = labelled.real.any(dim=1).nonzero()[:, 0]
+        codes = torch.full_like(masked, IGNORE, dtype=torch.long)
+        if not len(rows):
+            return codes
+        if takes(self.codebook, "read"):
+            places = labelled.positions[rows]
+            return codes.index_put((rows[:, None], places), self.codebook(pixels[rows], read=places))
+        found = self.codebook(pixels[rows]).flatten(1)
+        return found.new_full((len(pixels), found.shape[1]), IGNORE).index_copy(0, rows, found)
 
     # ------------------------------------------------------------------------------------------------- encoding
 

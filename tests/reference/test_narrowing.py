@@ -7,11 +7,24 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from reference.oracles import EXACT, Tiny, Tower, assert_close, backward, batch, drawn, hugging_face, seeds, tinies
+from reference.oracles import (
+    EXACT,
+    Tiny,
+    Tower,
+    assert_close,
+    backward,
+    batch,
+    coloured_cells,
+    drawn,
+    hugging_face,
+    seeds,
+    tinies,
+)
 from reference.test_transformers import IMAGES, PAIRS, TEXTS
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from flava_parts.codebooks.codebook import Codebook
 from flava_parts.facts import IGNORE, STREAM_PASSES, Reading, Streams
 from flava_parts.losses.value import LossValue
 from flava_parts.model import FlavaForPreTraining
@@ -74,6 +87,29 @@ def test_rows_without_any_label() -> None:
         assert_same_lesson(model, inputs)
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_the_codebook_looks_at_rows_with_labels_alone(reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at mismatched pairs, nor where nothing is hidden, nor at all if there are no others; also one that always
+    gives the codes of all patches."""
+    model = TINY.ours(hugging_face(TINY, 0).state_dict(), "transformers")
+    assert model.codebook is not None
+    seen: list[int] = []
+    model.codebook.register_forward_hook(lambda _, pixels, __: seen.append(len(pixels[0])))
+    if not reads:
+        monkeypatch.setattr(type(model.codebook), "forward", Codebook.forward)
+    inputs = batch(TINY, 0, itm=[0, 1, 1, 1])
+    inputs["codebook_pixel_values"] = coloured_cells(TINY, 0)
+    del inputs["mim_labels"]
+    inputs["bool_masked_pos"][2] = False
+
+    assert_same_lesson(model, inputs)
+    assert [4, 2] == seen
+
+    inputs["bool_masked_pos"][:] = False
+    assert_same_lesson(model, inputs)
+    assert [4, 2, 4] == seen
+
+
 def test_states_that_are_asked_for_are_whole() -> None:
     """With states, logits at every position, or a pass that the caller names, nothing is left out of it."""
     model = TINY.ours(hugging_face(TINY, 0).state_dict(), "transformers")
@@ -86,7 +122,7 @@ def test_states_that_are_asked_for_are_whole() -> None:
 
 
 def test_less_is_computed() -> None:
-    """The last of two blocks costs a clean pass its keys and values, and little more."""
+    """The last of two blocks costs a clean pass little."""
     model = TINY.ours(hugging_face(TINY, 0).state_dict(), "transformers").float()
     inputs = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in batch(TINY, 0).items()}
 
