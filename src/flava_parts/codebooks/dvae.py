@@ -84,10 +84,18 @@ class DVAECodebook(Codebook):
     def _states(self, pixels: Tensor) -> Tensor:
         """What the last layer reads (B, D, rows, columns)."""
         # Convolutions are faster with the channels last: a seventh less time on a CPU.
-        states = self.input(pixels.contiguous(memory_format=torch.channels_last))
-        for index, group in enumerate(self.groups):
+        images = pixels.contiguous(memory_format=torch.channels_last)
+        # There the first group, whose states are by far the largest, goes image by image through memory that is warm.
+        parts = images.split(1) if images.device.type == "cpu" else [images]
+        states = torch.cat([self._entered(part) for part in parts])
+        for index, group in enumerate(self.groups[1:]):
             states = group(states if index == 0 else functional.max_pool2d(states, 2))
         return functional.relu(states)
+
+    def _entered(self, images: Tensor) -> Tensor:
+        """What the second group reads, or what the first gives if there is no other."""
+        states = self.groups[0](self.input(images))
+        return functional.max_pool2d(states, 2) if len(self.groups) > 1 else states
 
     def _randomise(self) -> None:
         """Draw the weights as OpenAI's encoder does: N(0, 1 / (inputs of a unit)), biases 0."""
