@@ -446,7 +446,7 @@ class FlavaForPreTraining(Scorer):
         assert self.codebook is not None
         if labelled is None:
             return self.codebook(pixels)
-        rows = labelled.real.any(dim=1).nonzero()[:, 0]
+        rows = labelled.rows
         codes = torch.full_like(masked, IGNORE, dtype=torch.long)
         if not len(rows):
             return codes

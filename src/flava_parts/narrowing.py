@@ -18,10 +18,14 @@ SUMMARIES = frozenset({Streams.IMAGE_SUMMARY, Streams.TEXT_SUMMARY, Streams.FUSE
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Where labels (B, N) are: ``positions`` (B, R), R the most that a row has; not ``real`` where a row has fewer."""
+    """Where labels (B, N) are: ``positions`` (B, R), R the most that a row has; not ``real`` where a row has fewer.
+
+    ``rows`` (up to B,) are those that have any.
+    """
 
     positions: Tensor
     real: Tensor
+    rows: Tensor
 
     @classmethod
     def where(cls, has_label: Tensor) -> Labelled:
@@ -29,7 +33,8 @@ class Labelled:
         counts = has_label.sum(dim=1)
         longest = max(1, int(counts.max()))
         positions = has_label.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
-        return cls(positions, torch.arange(longest, device=counts.device) < counts[:, None])
+        real = torch.arange(longest, device=counts.device) < counts[:, None]
+        return cls(positions, real, counts.nonzero()[:, 0])
 
     def __call__(self, labels: Tensor) -> Tensor:
         """Labels (B, N) as (B, R), `IGNORE` where a row has fewer."""

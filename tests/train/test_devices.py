@@ -16,10 +16,10 @@ from flava_parts.train.blocks import forget
 def _labelled(has_label: Tensor) -> Labelled:
     """Three positions of each row: what fake tensors hold is not known."""
     positions = torch.zeros(len(has_label), 3, dtype=torch.long, device=has_label.device)
-    return Labelled(positions, positions == 0)
+    return Labelled(positions, positions == 0, torch.arange(len(positions), device=positions.device))
 
 
-@pytest.mark.parametrize("use", ["pairs", "images", "texts"])
+@pytest.mark.parametrize("use", ["pairs", "pairs with the codebook", "images", "texts"])
 def test_losses_make_no_tensor_elsewhere(use: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operation of tensors of two devices raises; so would one on a tensor that was made on the CPU."""
     monkeypatch.setattr(Labelled, "where", _labelled)
@@ -32,8 +32,11 @@ def test_losses_make_no_tensor_elsewhere(use: str, monkeypatch: pytest.MonkeyPat
         "attention_mask": torch.ones(4, 16, dtype=torch.long),
         "itm_labels": torch.tensor([1, 0, 1, 1]),
     }
+    pairs = tuple(tensors)
+    tensors["codebook_pixel_values"] = torch.rand(4, 3, 16, 16)
     wanted = {
-        "pairs": tuple(tensors),
+        "pairs": pairs,
+        "pairs with the codebook": tuple(tensors.keys() - {"mim_labels"}),
         "images": ("pixel_values", "mim_labels"),
         "texts": ("input_ids", "attention_mask"),
     }
@@ -42,6 +45,8 @@ def test_losses_make_no_tensor_elsewhere(use: str, monkeypatch: pytest.MonkeyPat
     forget(blank)
     with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
         model = blank.to_empty(device="cuda")
+        if model.codebook is not None:
+            model.codebook.ready = True
         moved = {name: torch.empty_like(tensor, device="cuda") for name, tensor in batch.items()}
         loss = model(**moved, output_states=False).loss
 

@@ -337,7 +337,8 @@ def _unknown_positions(found: Hidden) -> Generator[None]:
     def where(has_label: Tensor) -> Labelled:
         most = max(found.most[name] for name, length in found.length.items() if length == has_label.shape[1])
         positions = has_label.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-        return Labelled(positions, torch.empty_like(positions, dtype=torch.bool))
+        rows = torch.arange(len(has_label))  # all, as where every pair is a true one
+        return Labelled(positions, torch.empty_like(positions, dtype=torch.bool), rows)
 
     known, Labelled.where = Labelled.where, where
     try:
