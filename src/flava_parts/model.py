@@ -446,12 +446,11 @@ class FlavaForPreTraining(Scorer):
         assert self.codebook is not None
         if labelled is None:
             return self.codebook(pixels)
-        rows = labelled.rows
+        rows, places = labelled.rows, labelled.positions[labelled.rows]
         codes = torch.full_like(masked, IGNORE, dtype=torch.long)
         if not len(rows):
             return codes
         if takes(self.codebook, "read"):
-            places = labelled.positions[rows]
             return codes.index_put((rows[:, None], places), self.codebook(pixels[rows], read=places))
         found = self.codebook(pixels[rows]).flatten(1)
         return found.new_full((len(pixels), found.shape[1]), IGNORE).index_copy(0, rows, found)

@@ -85,17 +85,17 @@ class DVAECodebook(Codebook):
         """What the last layer reads (B, D, rows, columns)."""
         # Convolutions are faster with the channels last: a seventh less time on a CPU.
         images = pixels.contiguous(memory_format=torch.channels_last)
-        # There the first group, whose states are by far the largest, goes image by image through memory that is warm.
+        # There the first group, whose states are by far the largest, goes image by image, through memory that is warm.
         parts = images.split(1) if images.device.type == "cpu" else [images]
-        states = torch.cat([self._entered(part) for part in parts])
-        for index, group in enumerate(self.groups[1:]):
-            states = group(states if index == 0 else functional.max_pool2d(states, 2))
+        states = torch.cat([self._group(0, self.input(part)) for part in parts])
+        for index in range(1, len(self.groups)):
+            states = self._group(index, states)
         return functional.relu(states)
 
-    def _entered(self, images: Tensor) -> Tensor:
-        """What the second group reads, or what the first gives if there is no other."""
-        states = self.groups[0](self.input(images))
-        return functional.max_pool2d(states, 2) if len(self.groups) > 1 else states
+    def _group(self, index: int, states: Tensor) -> Tensor:
+        """What a group gives, as the next one reads it."""
+        states = self.groups[index](states)
+        return functional.max_pool2d(states, 2) if index + 1 < len(self.groups) else states
 
     def _randomise(self) -> None:
         """Draw the weights as OpenAI's encoder does: N(0, 1 / (inputs of a unit)), biases 0."""
