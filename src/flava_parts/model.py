@@ -25,7 +25,7 @@ from .facts import (
 from .layers.output import EncoderOutput
 from .losses.counts import global_counts, global_shares
 from .losses.gather import gather, rank_and_size
-from .narrowing import Labelled, Narrowing, narrow, takes
+from .narrowing import Labelled, Narrowing, narrow, present, takes
 from .output import Encoded, FlavaOutput
 from .scoring import Scorer, check_pairs
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 
 ENCODERS = ("image", "text", "multimodal")
+"""What the three encoders are called in an output."""
 _OF_TEXTS = ("input_ids", "input_ids_masked", "attention_mask", "token_type_ids", "position_ids", "mlm_labels")
 """What goes with a text when another image gets it."""
-"""What the three encoders are called in an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +198,9 @@ class FlavaForPreTraining(Scorer):
             losses: names of the losses to compute; all that apply to the batch and have their labels if not given.
             passes: encoder passes to run, whole, even if no loss reads them: ``image``, ``multimodal``, ...
             output_states: whether the states of the passes come back. If not, those that no loss reads are not
-                computed either, unless ``passes`` asks: most positions of each last block. Losses and gradients stay
-                the same, up to rounding, unless there is dropout, whose noise is then drawn for other positions. Then
-                streams come back only if a loss reads them, or ``passes`` asks for theirs.
+                computed either, unless ``passes`` asks: most positions of each last block, and padding. Losses and
+                gradients stay the same, up to rounding, unless there is dropout, whose noise is then drawn for other
+                positions. Then streams come back only if a loss reads them, or ``passes`` asks for theirs.
             output_logits: whether heads run at every position, labelled or not, and also without labels.
             output_attentions: whether every pass returns its attention weights.
             output_hidden_states: whether every pass returns the states between its blocks.
@@ -376,7 +376,13 @@ class FlavaForPreTraining(Scorer):
                 has_label[Streams.TEXT_LABELS] = inputs.mlm_labels != IGNORE
         if matched is not None:
             has_label = {stream: labels & matched[:, None] for stream, labels in has_label.items()}
-        return narrow([self.readings[name] for name in readings], able, has_label, self.stream_passes)
+        read = [self.readings[name] for name in readings]
+        narrowing = narrow(read, able, has_label, self.stream_passes)
+        if {"multimodal", "multimodal_masked"}.intersection(wanted) and not getattr(
+            self.fusion, "mask_text_padding", False
+        ):
+            return narrowing
+        return replace(narrowing, present=present(inputs.attention_mask, inputs.mlm_labels, read, self.stream_passes))
 
     def _streams(
         self, inputs: _Inputs, states: Mapping[Pass, EncoderOutput], narrowing: Narrowing, matched: Tensor | None
@@ -488,6 +494,7 @@ class FlavaForPreTraining(Scorer):
                     inputs.attention_mask,
                     **of_pair,
                     **_reading(read),
+                    **_among(self.fusion, "text_present", narrowing),
                 )
         return states
 
@@ -508,7 +515,7 @@ class FlavaForPreTraining(Scorer):
                 None if ids is None else narrowing.summary("text", ids.device),
                 narrowing.labels("text_masked", Streams.TEXT_LABELS),
             ),
-            asked=asked,
+            asked={**asked, **_among(self.text_encoder, "present", narrowing)},
         )
 
     def _images(
@@ -624,6 +631,11 @@ def _passes(
 def _reading(positions: Tensor | None) -> dict[str, Tensor]:
     """The argument that tells an encoder which positions to give; none if all, which every encoder can."""
     return {} if positions is None else {"read": positions}
+
+
+def _among(part: nn.Module, argument: str, narrowing: Narrowing) -> dict[str, Tensor]:
+    """The argument that tells a part which words matter, if it takes it and there are others."""
+    return {argument: narrowing.present} if narrowing.present is not None and takes(part, argument) else {}
 
 
 def _match_labels(labels: Tensor | None) -> Tensor | None:

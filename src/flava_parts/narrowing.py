@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -47,10 +47,12 @@ class Narrowing:
 
     ``passes`` need to give only their summary and the positions with labels. ``labelled`` says where those are, for
     `Streams.IMAGE_LABELS` among the patches and `Streams.TEXT_LABELS` among the words, as far as a loss reads them.
+    ``present`` (B, L) is true at words that a loss reads or another word attends to; None if all may be.
     """
 
     passes: frozenset[Pass] = frozenset()
     labelled: Mapping[Stream, Labelled] = field(default_factory=dict)
+    present: Tensor | None = None
 
     def summary(self, name: Pass, device: torch.device) -> Tensor | None:
         """What a clean pass of one encoder is to give (1,), or None for all of it."""
@@ -79,6 +81,28 @@ class Narrowing:
 def takes(part: nn.Module | None, argument: str) -> bool:
     """Whether a part can do what an argument asks for; a plugin's encoder need not leave out what is not read."""
     return part is not None and argument in inspect.signature(part.forward).parameters
+
+
+def present(
+    keep: Tensor | None,
+    labels: Tensor | None,
+    readings: Iterable[Reading],
+    stream_passes: Mapping[Stream, Pass],
+) -> Tensor | None:
+    """The words (B, L) that one attends to, that have a label, or that stand for their text; None if these losses read
+    others as well. ``keep`` (B, L) and ``labels`` (B, L) are as the model's forward pass was given them."""
+    if keep is None or keep.dim() != 2:
+        return None
+    for reading in readings:
+        for stream in reading.streams:
+            of_words = stream_passes.get(stream) not in (None, "image", "image_masked")
+            at_labels = reading.at.get(stream) in (Streams.IMAGE_LABELS, Streams.TEXT_LABELS)
+            if of_words and stream not in SUMMARIES and not at_labels:
+                return None
+    real = keep.bool()
+    found = real if labels is None else real | (labels != IGNORE)
+    found = found | ~real.any(dim=1, keepdim=True)  # in a text without any word, all attend to all
+    return found | (torch.arange(found.shape[1], device=found.device) == 0)
 
 
 def narrow(

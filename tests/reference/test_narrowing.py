@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference.oracles import (
     EXACT,
+    LENGTH,
     Tiny,
     Tower,
     assert_close,
@@ -26,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flava_parts.codebooks.codebook import Codebook
 from flava_parts.facts import IGNORE, STREAM_PASSES, Reading, Streams
+from flava_parts.layers.padding import Padding
 from flava_parts.losses.value import LossValue
 from flava_parts.model import FlavaForPreTraining
 from flava_parts.narrowing import Labelled, narrow
@@ -85,6 +88,71 @@ def test_rows_without_any_label() -> None:
         inputs["bool_masked_pos"][rows] = False
         inputs["mlm_labels"][rows] = IGNORE
         assert_same_lesson(model, inputs)
+
+
+@settings(drawn, max_examples=10)
+@given(
+    keep=st.lists(st.lists(st.booleans(), min_size=LENGTH, max_size=LENGTH), min_size=4, max_size=4),
+    image=st.booleans(),
+    seed=seeds,
+)
+def test_padding_wherever_it_is(keep: list[list[bool]], image: bool, seed: int) -> None:
+    """Before the text, within it, under its summary or a label, or all of it."""
+    model = TINY.ours(hugging_face(TINY, 0).state_dict(), "transformers")
+    inputs = batch(TINY, seed, image=image, itm=[0, 1, 1, 0] if image else None)
+    assert_same_lesson(model, inputs | {"attention_mask": torch.tensor(keep).long()})
+
+
+def left_out(model: FlavaForPreTraining, inputs: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens are left each time that padding is left out, as if that were always worth it."""
+    found: list[int] = []
+    remove = Padding.remove
+
+    def removing(padding: Padding, tokens: Tensor) -> Tensor:
+        found.append(len(padding.places))
+        return remove(padding, tokens)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flava_parts.layers.padding.WORTH", 1.0)
+        patch.setattr(Padding, "remove", removing)
+        assert_same_lesson(model, inputs)
+    return found
+
+
+@pytest.mark.parametrize("mask_text_padding", [True, False])
+def test_padding_that_somebody_attends_to_is_no_padding(
+    mask_text_padding: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two texts of three and five words, eight are computed, twice; all if the fusion looks at padding."""
+    model = TINY.ours(hugging_face(TINY, 0).state_dict(), "transformers")
+    assert model.fusion is not None
+    model.fusion.mask_text_padding = mask_text_padding
+    inputs = batch(TINY, 0, count=2)
+    inputs["attention_mask"] = (torch.arange(LENGTH) < torch.tensor([[3], [5]])).long()
+    inputs["mlm_labels"][:, 3:] = IGNORE
+    found = left_out(model, inputs, monkeypatch)
+
+    assert (16 in found) == mask_text_padding
+    assert mask_text_padding or not found
+
+
+def test_words_that_a_loss_reads_whole_are_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Everywhere(torch.nn.Module):
+        weight = 1.0
+
+        def forward(self, streams: dict[str, Tensor], *, dense: bool = False) -> LossValue:
+            total = streams[Streams.MASKED_WORDS].square().mean()
+            return LossValue(value=total, count=torch.ones(()), logits=None, targets=None)
+
+    model = TINY.ours(hugging_face(TINY, 0).state_dict(), "transformers")
+    inputs = batch(TINY, 0, pads=True)
+    assert left_out(model, inputs, monkeypatch)
+
+    model.losses["everywhere"] = Everywhere()
+    model.readings["everywhere"] = Reading(
+        streams=frozenset({Streams.MASKED_WORDS}), modalities=frozenset({"image", "text"})
+    )
+    assert [] == left_out(model, inputs, monkeypatch)
 
 
 @pytest.mark.parametrize("reads", [True, False])

@@ -105,6 +105,20 @@ class CutsGradients(FusionTransformer):
         return super().forward(image, text if read is None else text.detach(), *arguments, read=read, **options)
 
 
+class AttendsToAbsent(TextTransformer):
+    def forward(self, ids, keep=None, *arguments, present=None, **options):
+        if present is not None:
+            keep = torch.ones_like(keep)
+        return super().forward(ids, keep, *arguments, **options)
+
+
+class DropsWords(FusionTransformer):
+    def forward(self, image, text, *arguments, text_present=None, **options):
+        if text_present is not None:
+            text_present = text_present & text_present.roll(-1, dims=1)
+        return super().forward(image, text, *arguments, text_present=text_present, **options)
+
+
 class MixesPasses(TextTransformer):
     def forward(self, ids, *arguments, clean_ids=None, **options):
         return super().forward(ids, *arguments, clean_ids=None if clean_ids is None else ids, **options)

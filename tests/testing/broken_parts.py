@@ -211,6 +211,20 @@ class CutsGradients(Fusion):
     made_by = "CutsGradients"
 
 
+class AttendsToAbsent(Text):
+    """Attends to all words where it is told which are present."""
+
+    breaks = "spared"
+    made_by = "AttendsToAbsent"
+
+
+class DropsWords(Fusion):
+    """Leaves one word too many out."""
+
+    breaks = "spared"
+    made_by = "DropsWords"
+
+
 class MixesPasses(Text):
     """Reads masked words in the clean pass where that is run together with the masked one."""
 

@@ -74,6 +74,7 @@ class TextTransformer(Transformer):
         read: Tensor | None = None,
         clean_ids: Tensor | None = None,
         clean_read: Tensor | None = None,
+        present: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -85,8 +86,9 @@ class TextTransformer(Transformer):
         and ``position_ids`` (B or 1, L) count from 0 unless given. ``head_mask`` (heads,) or
         (depth, heads) multiplies the attention weights of each head; ``read`` (R,) or (B, R) are the tokens whose
         states are wanted, all if not given. ``clean_ids`` (B, L) are the same texts unmasked: the output then has their
-        states, at ``clean_read``, as ``clean``; as a call of their own would give, without dropout, and sooner. Raises
-        ValueError if the text is too long, or the two are not of one shape.
+        states, at ``clean_read``, as ``clean``; as a call of their own would give, without dropout, and sooner.
+        ``present`` (B, L) is true at tokens whose states somebody reads or attends to; those of the others may be
+        anything. Raises ValueError if the text is too long, or the two are not of one shape.
         """
         if ids.dim() != 2 or ids.shape[1] > self.length:
             raise ValueError(f"ids should be (B, L) with L at most {self.length}, not {tuple(ids.shape)}")
@@ -94,9 +96,9 @@ class TextTransformer(Transformer):
             if clean_ids.shape != ids.shape:
                 raise ValueError(f"clean_ids should be {tuple(ids.shape)}, as ids are, not {tuple(clean_ids.shape)}")
             ids = torch.cat([clean_ids, ids])
-            keep, token_type_ids, position_ids = (
+            keep, token_type_ids, position_ids, present = (
                 around if around is None or len(around) == 1 else torch.cat([around, around])
-                for around in (keep, token_type_ids, position_ids)
+                for around in (keep, token_type_ids, position_ids, present)
             )
         if position_ids is None:
             position_ids = torch.arange(ids.shape[1], device=ids.device)[None]
@@ -113,6 +115,7 @@ class TextTransformer(Transformer):
             read=read,
             with_clean=clean_ids is not None,
             clean_read=clean_read,
+            present=present,
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,

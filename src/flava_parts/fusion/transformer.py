@@ -67,6 +67,7 @@ class FusionTransformer(Transformer):
         text_keep: Tensor | None = None,
         *,
         read: Tensor | None = None,
+        text_present: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -76,7 +77,8 @@ class FusionTransformer(Transformer):
         ``image_keep`` (B, P) and ``text_keep`` (B, L) are false or 0 at tokens that are not to be attended to; the
         text's is not looked at where ``mask_text_padding`` is false. ``head_mask`` (heads,) or (depth, heads)
         multiplies the attention weights of each head; ``read`` (R,) or (B, R) are the positions whose states are
-        wanted, all if not given.
+        wanted, all if not given. ``text_present`` (B, L) is true at words whose states somebody reads or attends to;
+        those of the others may be anything.
         """
         states = torch.cat([self.image_projection(image), self.text_projection(text)], dim=1)
         if self.cls_token is not None:
@@ -84,19 +86,27 @@ class FusionTransformer(Transformer):
         # Under autocast the projections are narrower than the residual stream is to be.
         states = states.to(self.norm.weight.dtype)
         text_keep = text_keep if self.mask_text_padding else None
-        bias = None
+        layout = self.layout(patches=image.shape[1] - self.prefix, words=text.shape[1])
+        bias = present = None
         if image_keep is not None or text_keep is not None:
-            layout = self.layout(patches=image.shape[1] - self.prefix, words=text.shape[1])
-            keep = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
-            parts = [keep[:, : layout.patches.start]]
-            parts.append(keep[:, layout.patches] if image_keep is None else image_keep.flatten(1).bool())
-            parts.append(keep[:, layout.words] if text_keep is None else text_keep.bool())
-            bias = keep_bias(torch.cat(parts, dim=1), states.dtype)
+            bias = keep_bias(_fused(states, layout, image_keep, text_keep), states.dtype)
+        if text_present is not None:
+            present = _fused(states, layout, None, text_present)
         return self.run(
             states,
             bias,
             read=read,
+            present=present,
             head_mask=head_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
+
+
+def _fused(states: Tensor, layout: Layout, patches: Tensor | None, words: Tensor | None) -> Tensor:
+    """What is said of patches (B, P) and words (B, L), true unless given, for the fused states (B, N, D): (B, N)."""
+    said = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+    parts = [said[:, : layout.patches.start]]
+    parts.append(said[:, layout.patches] if patches is None else patches.flatten(1).bool())
+    parts.append(said[:, layout.words] if words is None else words.bool())
+    return torch.cat(parts, dim=1)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .padding import Padding
+
 
 def keep_bias(keep: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """A keep mask (B, N), true or 1 where a token is real, as what is added to the scores: (B, 1, 1, N).
@@ -91,23 +93,25 @@ class Attention(nn.Module):
         positions: Tensor | None = None,
         *,
         read: Tensor | None = None,
+        padding: Padding | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend; ``bias`` broadcasts to (B, heads, N, N). Also the weights (B, heads, N, N), if they are asked for.
 
         ``read`` (R,) or (B, R) are the tokens that attend, all N if not given; what comes back is (B, R, D).
-        ``head_mask`` (heads,) multiplies the weights of each head, after dropout.
+        ``head_mask`` (heads,) multiplies the weights of each head, after dropout. Where ``padding`` was removed, states
+        and what comes back are (1, T, D); they are as they would be among it. Then all attend.
         """
         if bias is not None and bias.shape[2] > 1:
             bias = at(bias.transpose(1, 2), read).transpose(1, 2)
         dropout = self.dropout if self.training else 0.0
-        query = self._in_heads(self.query(at(states, read)))
+        query = self._in_heads(self.query(at(states, read)), padding)
         weights = None
         if query.shape[2] == 1 and not output_attentions and not dropout and self._is_plain:
             context = self._carried(query, states, bias)
         else:
-            key, value = self._in_heads(self.key(states)), self._in_heads(self.value(states))
+            key, value = (self._in_heads(layer(states), padding) for layer in (self.key, self.value))
             if self.relative is not None and positions is not None:
                 distance_bias = self.relative(query, key, positions, read)
                 bias = distance_bias if bias is None else bias + distance_bias
@@ -121,10 +125,12 @@ class Attention(nn.Module):
                 context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
         if head_mask is not None and weights is None:  # a factor of all weights of a head is one of what they add up to
             context = context * head_mask[:, None, None]
-        return self.output(context.transpose(1, 2).flatten(2)), weights
+        context = context.transpose(1, 2).flatten(2)
+        return self.output(context if padding is None else padding.remove(context)), weights
 
-    def _in_heads(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) to (B, heads, N, d)."""
+    def _in_heads(self, tokens: Tensor, padding: Padding | None) -> Tensor:
+        """(B, N, D), or (1, T, D) without padding, to (B, heads, N, d)."""
+        tokens = tokens if padding is None else padding.restore(tokens)
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     @property

@@ -13,6 +13,7 @@ from .activation import activation as activation_of
 from .attention import Attention, RelativePositions, at
 from .made_again import made_again
 from .output import EncoderOutput
+from .padding import Padding
 
 
 class MLP(nn.Module):
@@ -65,13 +66,20 @@ class Block(nn.Module):
         positions: Tensor | None = None,
         *,
         read: Tensor | None = None,
+        padding: Padding | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         normed = self.attention_norm(states)
         with made_again(normed, self.attention_norm, states, asked=self.mlp.forgets):
             attended, weights = self.attention(
-                normed, bias, positions, read=read, head_mask=head_mask, output_attentions=output_attentions
+                normed,
+                bias,
+                positions,
+                read=read,
+                padding=padding,
+                head_mask=head_mask,
+                output_attentions=output_attentions,
             )
         states = self._sum(at(states, read), self.dropout(attended))
         normed = self.mlp_norm(states)
@@ -163,6 +171,7 @@ class Transformer(nn.Module):
         read: Tensor | None = None,
         with_clean: bool = False,
         clean_read: Tensor | None = None,
+        present: Tensor | None = None,
         head_mask: Tensor | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -174,15 +183,27 @@ class Transformer(nn.Module):
         (2 B, N, D) tokens, first those of a clean pass, of whose states ``clean_read`` are wanted: ``clean`` in what
         comes back. ``head_mask`` (heads,), or (depth, heads) with a row a block, multiplies the attention weights of
         each head: 1 leaves it as it is, 0 silences it. Raises ValueError if it has another shape.
+
+        ``present`` (B, N) is true at tokens whose states somebody reads or attends to. All blocks but the last may
+        leave out the others, whose states may be anything.
         """
         reads = [clean_read, read] if with_clean else [read]
+        padding = None
+        if present is not None and not (output_attentions or output_hidden_states or self._is_compiled):
+            padding = Padding.around(present.expand(states.shape[:2]))
+        of_padding: dict[str, Padding] = {}
+        if padding is not None:
+            states, of_padding = padding.remove(states), {"padding": padding}
         *before, last = zip(self.blocks, self._factors(head_mask, states.dtype), strict=True)
         hidden_states: list[Tensor] = [states] if output_hidden_states else []
         attentions: list[Tensor] = []
         for block, factors in before:
-            states, weights = block(states, bias, positions, head_mask=factors, output_attentions=output_attentions)
+            states, weights = block(
+                states, bias, positions, head_mask=factors, output_attentions=output_attentions, **of_padding
+            )
             hidden_states += [states] if output_hidden_states else []
             attentions += [] if weights is None else [weights]
+        states = states if padding is None else padding.restore(states)
         of_passes = zip(*(_parts(tensor, len(reads)) for tensor in (states, bias, positions)), reads, strict=True)
         outputs: list[EncoderOutput] = []
         for index, (own, own_bias, own_positions, own_read) in enumerate(of_passes):
@@ -201,6 +222,11 @@ class Transformer(nn.Module):
                 )
             )
         return replace(outputs[1], clean=outputs[0]) if with_clean else outputs[0]
+
+    @property
+    def _is_compiled(self) -> bool:
+        """Whether torch compiles the blocks, as it would do again for every number of tokens."""
+        return any(block._compiled_call_impl is not None for block in self.blocks)
 
     def _factors(self, head_mask: Tensor | None, dtype: torch.dtype) -> Iterable[Tensor | None]:
         """The factors of each block's heads (heads,), or None for each block."""

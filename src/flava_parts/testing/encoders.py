@@ -11,7 +11,7 @@ from ..facts import ImageTokens, TextTokens, pair
 from ..narrowing import takes
 from .law import ExemptError, LawError, law, one_line
 from .modules import BATCH, MODULE, Tensors, same
-from .narrowed import EncoderBench, narrowed
+from .narrowed import EncoderBench, narrowed, spared
 
 SUMMARY = torch.zeros(1, dtype=torch.long)
 """The positions that are read of a clean pass in training: the first."""
@@ -221,4 +221,4 @@ def _as_apart(clean: Any, masked: Any, whole: Any, narrow: Any) -> None:
         same(first, {name: getattr(narrow.clean, name)}, "the summary of the clean pass differs where it is read alone")
 
 
-TextEncoderBench.laws = (*MODULE, text_padding, reads_ids, narrowed, texts_together)
+TextEncoderBench.laws = (*MODULE, text_padding, reads_ids, narrowed, spared, texts_together)

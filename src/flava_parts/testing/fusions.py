@@ -11,7 +11,7 @@ from ..facts import ImageTokens, Layout, TextTokens
 from .encoders import stated_states, states_of
 from .law import LawError, law
 from .modules import BATCH, MODULE, Tensors, same
-from .narrowed import EncoderBench, narrowed
+from .narrowed import EncoderBench, narrowed, spared
 
 
 class FusionBench(EncoderBench):
@@ -19,6 +19,7 @@ class FusionBench(EncoderBench):
 
     kind = "fusion"
     words = 8
+    present = "text_present"
 
     @property
     def image(self) -> ImageTokens:
@@ -106,4 +107,4 @@ def fused_padding(bench: FusionBench) -> None:
     same({"states": seen[kept]}, {"states": other[kept]}, "padding shows")
 
 
-FusionBench.laws = (*MODULE, layout, fuses, fused_padding, narrowed)
+FusionBench.laws = (*MODULE, layout, fuses, fused_padding, narrowed, spared)
