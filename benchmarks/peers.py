@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -34,6 +36,7 @@ def checkpoint(*, smoke: bool) -> Path:
     """A folder with random weights as transformers writes them: facebook/flava-full's sizes, or the small model's."""
     torch.manual_seed(0)
     folder = Path(tempfile.mkdtemp(prefix="flava-benchmark-"))
+    atexit.register(shutil.rmtree, folder)
     config = FlavaConfig(**(SMOKE if smoke else {}))
     FlavaForPreTraining(config).save_pretrained(folder)
     return folder

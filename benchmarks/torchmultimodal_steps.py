@@ -11,46 +11,44 @@ from torch import Tensor, nn
 from flava_parts.facts import IGNORE
 from flava_parts.interop.keys import from_ours
 
-from .peers import checkpoint, images, ours, step, texts
-from .rivals import Row, in_turn
-from .training import paired
-
-SMOKE = {"width": 32, "depth": 2, "heads": 2, "mlp_width": 64, "codebook": 8}
-FULL = {"width": 768, "depth": 12, "heads": 12, "mlp_width": 3072, "codebook": 256}
+from .rivals import Row
+from .steps import Stepper, in_turn
 
 
-def theirs(model: nn.Module, *, smoke: bool) -> Any:
+def peer(model: Any) -> Any:
     """torchmultimodal's model with the weights of ours."""
     from torchmultimodal.models.flava import model as flava
     from torchmultimodal.modules.losses.flava import FLAVAPretrainingLoss
 
-    size = SMOKE if smoke else FULL
-    depths = {"image": size["depth"], "text": size["depth"], "multimodal": 2 if smoke else 6}
     towers: dict[str, Any] = {}
-    for name, depth in depths.items():
+    for name, part in (
+        ("image", model.image_encoder),
+        ("text", model.text_encoder),
+        ("multimodal", model.fusion),
+    ):
         towers |= {
-            f"{name}_hidden_size": size["width"],
-            f"{name}_num_attention_heads": size["heads"],
-            f"{name}_num_hidden_layers": depth,
-            f"{name}_intermediate_size": size["mlp_width"],
+            f"{name}_hidden_size": part.width,
+            f"{name}_num_attention_heads": part.heads,
+            f"{name}_num_hidden_layers": len(part.blocks),
+            f"{name}_intermediate_size": part.blocks[0].mlp.up.out_features,
         }
-    encoders = flava.flava_model(**towers, text_and_image_proj_size=32 if smoke else 768)
+    encoders = flava.flava_model(**towers, text_and_image_proj_size=model.image_encoder.width)
     codebook = nn.Module()
-    codebook.encoder = flava.DalleEncoder(n_hid=size["codebook"], vocab_size=8192).requires_grad_(False)
+    width = model.codebook.input.out_channels
+    codebook.encoder = flava.DalleEncoder(n_hid=width, vocab_size=8192).requires_grad_(False)
     codebook.forward = lambda pixels: codebook.encoder(pixels).argmax(dim=1)
-    peer = flava.FLAVAForPreTraining(
-        model=encoders, image_codebook=codebook, loss=FLAVAPretrainingLoss(hidden_size=size["width"])
+    found = flava.FLAVAForPreTraining(
+        model=encoders, image_codebook=codebook, loss=FLAVAPretrainingLoss(hidden_size=model.image_encoder.width)
     )
-    found = peer.load_state_dict(from_ours(model.state_dict(), "torchmultimodal"), strict=False)
-    if lacking := [name for name in found.missing_keys if "pooler" not in name]:
+    state = found.load_state_dict(from_ours(model.state_dict(), "torchmultimodal"), strict=False)
+    if lacking := [name for name in state.missing_keys if "pooler" not in name]:
         raise AssertionError(f"weights that torchmultimodal did not get: {lacking}")
-    return peer.train()
+    return found.train()
 
 
-def their_step(peer: Any, batch: dict[str, Tensor]) -> float:
-    """Forward and backward of a batch under torchmultimodal's names; the loss."""
+def loss_of(peer: Any, batch: dict[str, Tensor]) -> Tensor:
+    """The loss of a batch under torchmultimodal's names."""
     labels = batch.get("mlm_labels")
-    peer.zero_grad(set_to_none=True)
     output = peer(
         image=batch.get("pixel_values"),
         text=batch.get("input_ids"),
@@ -60,28 +58,21 @@ def their_step(peer: Any, batch: dict[str, Tensor]) -> float:
         itm_labels=batch.get("itm_labels"),
         mlm_labels=None if labels is None else labels.masked_fill(labels == IGNORE, -1),
     )
-    loss = torch.stack([loss for loss in output.losses.values() if loss is not None]).sum()
-    loss.backward()
-    return loss.item()
+    return torch.stack([loss for loss in output.losses.values() if loss is not None]).sum()
 
 
 def rows(*, smoke: bool, rounds: int) -> Iterator[Row]:
     """Each line with the relative difference of the two losses, which are compared before anything is timed."""
-    model = ours(checkpoint(smoke=smoke))
-    peer = theirs(model, smoke=smoke)
-    for id, work, batch, target in (
-        ("P1", "paired step, 4 pairs, 77 words, codebook computed", paired(), 1.15),
-        ("P3", "image step, 4 images, codebook computed", images(4), 1.2),
-        ("P4", "text step, 2 texts of 512 tokens", texts([512] * 2), 1.3),
-    ):
-        expected, actual = their_step(peer, batch), step(model, batch, output_states=False)
-        apart = abs(actual - expected) / abs(expected)
-        if apart > 1e-4:
-            raise AssertionError(f"{id}: the losses differ, {actual} and {expected}")
-        taken = in_turn(
-            lambda batch=batch: step(model, batch, output_states=False),
-            lambda batch=batch: their_step(peer, batch),
-            rounds=rounds,
-            warm_up=0,
-        )
-        yield Row(f"{id}t", f"{work}, beside torchmultimodal", *taken, target, f"losses {apart:.1e} apart")
+    from .peers import checkpoint, images, texts
+    from .training import paired
+
+    folder = checkpoint(smoke=smoke)
+    with Stepper("ours", folder) as ours, Stepper("torchmultimodal", folder) as theirs:
+        for id, work, batch, target in (
+            ("P1", "paired step, 4 pairs, 77 words, codebook computed", paired(), 1.15),
+            ("P3", "image step, 4 images, codebook computed", images(4), 1.2),
+            ("P4", "text step, 2 texts of 512 tokens", texts([512] * 2), 1.3),
+        ):
+            apart, *taken = in_turn(ours, theirs, batch, batch, rounds=rounds)
+            note = f"losses {apart:.1e} apart"
+            yield Row(f"{id}t", f"{work}, beside torchmultimodal", *taken, target, note)
