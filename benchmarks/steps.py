@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-Step = Callable[[dict[str, Tensor]], Tensor]
-"""From a batch to its loss, with gradients."""
+Step = Callable[[dict[str, Tensor]], float]
+"""Forward and backward of a batch; its loss."""
 
 
 class Taken(NamedTuple):
@@ -82,13 +82,14 @@ def _ours(folder: Path) -> Step:
 
     model = load_pretrained(folder).train()
     forget(model)
-    return _step(model, output_states=False)
+    return _step(model, lambda batch: model(**batch, output_states=False).loss)
 
 
 def _transformers(folder: Path) -> Step:
     from transformers import FlavaForPreTraining
 
-    return _step(FlavaForPreTraining.from_pretrained(folder).train())
+    model = FlavaForPreTraining.from_pretrained(folder).train()
+    return _step(model, lambda batch: model(**batch).loss)
 
 
 def _torchmultimodal(folder: Path) -> Step:
@@ -98,21 +99,15 @@ def _torchmultimodal(folder: Path) -> Step:
 
     model = peer(load_pretrained(folder))
 
-    def step(batch: dict[str, Tensor]) -> Tensor:
+    return _step(model, lambda batch: loss_of(model, batch))
+
+
+def _step(model: Any, loss_of: Callable[[dict[str, Tensor]], Tensor]) -> Step:
+    def step(batch: dict[str, Tensor]) -> float:
         model.zero_grad(set_to_none=True)
-        loss = loss_of(model, batch)
+        loss = loss_of(batch)
         loss.backward()
-        return loss
-
-    return step
-
-
-def _step(model: Any, **asked: bool) -> Step:
-    def step(batch: dict[str, Tensor]) -> Tensor:
-        model.zero_grad(set_to_none=True)
-        loss: Tensor = model(**batch, **asked).loss
-        loss.backward()
-        return loss
+        return loss.item()
 
     return step
 
@@ -128,7 +123,7 @@ def main() -> None:
         start = time.perf_counter()
         loss = step(batch)
         seconds = time.perf_counter() - start
-        print(json.dumps(Taken(loss.item(), seconds, resident_peak() / 2**30)), flush=True)
+        print(json.dumps(Taken(loss, seconds, resident_peak() / 2**30)), flush=True)
 
 
 if __name__ == "__main__":
